@@ -1,0 +1,1 @@
+"""The nouns every other part speaks with; frozen, slotted, importing nothing of ours."""

@@ -1,0 +1,1 @@
+"""The configuration: typed, immutable, and refused as a whole when any of it is wrong."""

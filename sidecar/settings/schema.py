@@ -1,0 +1,330 @@
+"""Every setting with its default and the reason for it. The file is YAML; the unit is in the name.
+
+Structs are frozen and refuse unknown keys. `sidecar.settings.load` fills them and says where in
+the file something is wrong; cross-checks (duplicate names, unknown upstreams, unreachable routes)
+live in `sidecar.settings.check`.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all sections."""
+
+
+class Limits(Settings, frozen=True):
+    """What one client may ask of us. Beyond: the status in brackets."""
+
+    # Cookies of large applications reach 16 KiB; nginx allows 4 x 8 KiB. (431)
+    head_bytes: Annotated[int, Meta(ge=1024, le=1_048_576)] = 32_768
+    # RFC 9110 section 4.1 asks for at least 8 000 octets. (414)
+    target_bytes: Annotated[int, Meta(ge=256, le=65_536)] = 8_192
+    # Browsers send 15 to 30 fields. (431)
+    fields: Count = 100
+    # 0 is unlimited: bodies are streamed, their size costs no memory. (413)
+    body_bytes: Annotated[int, Meta(ge=0)] = 0
+    # Bytes of chunk framing for each chunk: a size, extensions we drop. (400)
+    chunk_line_bytes: Count = 256
+    # Trailers are read and dropped. (431)
+    trailer_bytes: Count = 8_192
+    # Open client connections; the next waits in the kernel's queue.
+    connections: Count = 10_000
+    # Pipelined requests wait unread beyond this many bytes.
+    pipeline_bytes: Count = 65_536
+
+
+class Deadlines(Settings, frozen=True):
+    """How long a client may take."""
+
+    # From the first byte (or the accept) to the end of the head. (408)
+    head_seconds: Positive = 10.0
+    # Between two reads of a body. (408)
+    body_idle_seconds: Positive = 30.0
+    # Between two requests; above the usual 60 s of load balancers in front of us.
+    keep_alive_seconds: Positive = 75.0
+    # A client that does not read its answer: reset after this.
+    write_stall_seconds: Positive = 30.0
+    # What is still coming after an early refusal is drained this long (RFC 9112 section 9.6).
+    linger_seconds: Positive = 2.0
+    # On SIGTERM: what is in flight may finish.
+    drain_seconds: Positive = 25.0
+
+
+class Listen(Settings, frozen=True):
+    """Where clients connect.
+
+    Attributes:
+        address: ``host:port``, ``[v6]:port`` or ``unix:/path``; port 0 takes a free one.
+    """
+
+    address: str = "127.0.0.1:8080"
+    backlog: Count = 1024
+    limits: Limits = field(default_factory=Limits)
+    deadlines: Deadlines = field(default_factory=Deadlines)
+
+
+class Admin(Settings, frozen=True):
+    """Health, metrics and administration; never reachable through the traffic listener."""
+
+    address: str = "127.0.0.1:0"
+
+
+class Upstream(Settings, frozen=True):
+    """An application we stand before.
+
+    Attributes:
+        url: ``http://host:port`` or ``unix:/path``. A path after the port is an error: what was
+            authorized is forwarded as it is.
+    """
+
+    url: str
+    # Beside us on the same host; a second is generous.
+    connect_seconds: Positive = 1.0
+    # From the end of the request to the end of the response's head. (504)
+    head_seconds: Positive = 30.0
+    # Between two reads of a response's body; event streams should send comments.
+    body_idle_seconds: Positive = 300.0
+    # Below the keep-alive of common servers (Node 5 s, uvicorn 5 s, gunicorn 2 s): a POST is
+    # never replayed, so a connection that may be closing must not be used.
+    idle_seconds: Positive = 1.5
+    # Connections to it; a request waits for a free one at most `queue_seconds`. (503)
+    connections: Count = 256
+    queue_seconds: Positive = 5.0
+    queue: Annotated[int, Meta(ge=0)] = 1024
+    head_bytes: Count = 65_536
+    # Host as the client sent it, or the upstream's own.
+    keep_host: bool = True
+
+
+class Postgres(Settings, frozen=True):
+    """The truth."""
+
+    dsn: str
+    pool_min: Annotated[int, Meta(ge=0)] = 0
+    pool_max: Count = 4
+    # Waiting for a connection; then the stores count as unavailable. (503)
+    pool_wait_seconds: Positive = 1.0
+    pool_waiting: Count = 64
+    statement_seconds: Positive = 1.0
+
+
+class Redis(Settings, frozen=True):
+    """The second level and the news. `null` in the file runs without it."""
+
+    url: str
+    command_seconds: Positive = 0.25
+    connect_seconds: Positive = 0.5
+    connections: Count = 8
+    # Prefix of every key and channel.
+    prefix: str = "sc"
+
+
+class Stores(Settings, frozen=True):
+    """Where facts come from."""
+
+    postgres: Postgres
+    redis: Redis | None = None
+    # Loading what a decision misses, all tiers together. (503)
+    load_seconds: Positive = 0.3
+
+
+class SessionCredential(Settings, frozen=True):
+    """Opaque sessions (`scs1_...`)."""
+
+    # `__Host-` needs HTTPS; where TLS ends before us that prefix is the better name.
+    cookie: str = "sidecar_session"
+    bearer: bool = True
+    lifetime_seconds: Positive = 43_200.0
+
+
+class Jwks(Settings, frozen=True):
+    """Where an issuer's keys are: exactly one of the two."""
+
+    url: str | None = None
+    file: str | None = None
+    # A removed key stops being accepted within this.
+    refresh_seconds: Positive = 300.0
+    # An unknown key id causes at most one fetch in this time, however many tokens name it.
+    unknown_key_seconds: Positive = 10.0
+    fetch_seconds: Positive = 2.0
+
+
+class Issuer(Settings, frozen=True):
+    """An issuer of JWTs that is believed.
+
+    Attributes:
+        issuer: exact value of `iss`.
+        audiences: a token must name one of them; never empty.
+        algorithms: allow-list; only asymmetric signatures.
+        tenant: the tenant its subjects belong to.
+        tenant_claim: or the claim that names it, which must then be one of `tenants`.
+        subject_prefix: put before `sub`; two issuers of one tenant need different ones.
+        types: accepted `typ` values, compared without ``application/`` and case; the empty string
+            accepts a token without `typ`.
+        roles_claim: JSON pointer to a list of role names that the issuer may assert.
+        known_users_only: whether the subject must exist in the stores.
+    """
+
+    issuer: str
+    audiences: Annotated[tuple[str, ...], Meta(min_length=1)]
+    jwks: Jwks
+    algorithms: Annotated[
+        tuple[
+            Literal[
+                "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
+                "ES256", "ES384", "ES512", "Ed25519", "EdDSA",
+            ],
+            ...,
+        ],
+        Meta(min_length=1),
+    ] = ("RS256", "ES256")  # fmt: skip
+    tenant: str | None = None
+    tenant_claim: str | None = None
+    tenants: tuple[str, ...] = ()
+    subject_prefix: str = ""
+    types: tuple[str, ...] = ("jwt", "at+jwt", "")
+    roles_claim: str | None = None
+    known_users_only: bool = True
+    # Clocks of issuers differ from ours by less than this.
+    leeway_seconds: Annotated[float, Meta(ge=0, le=300)] = 5.0
+
+
+class Credentials(Settings, frozen=True):
+    """What is accepted as proof of who is asking.
+
+    Attributes:
+        token_key: secret of at least 32 characters that signs session tokens, so that random
+            floods are refused without I/O. The same for all sidecars of a deployment.
+        realm: `realm` of ``WWW-Authenticate`` (RFC 9110 section 11.5).
+        sign_in_url: browsers without a credential are redirected there; ``{target}`` in it is
+            replaced by the encoded target. Without it they get a small page.
+    """
+
+    token_key: Annotated[str, Meta(min_length=32)]
+    session: SessionCredential | None = field(default_factory=SessionCredential)
+    issuers: tuple[Issuer, ...] = ()
+    realm: str = "sidecar"
+    sign_in_url: str | None = None
+
+
+class Identity(Settings, frozen=True):
+    """Names of the fields that tell the upstream who is asking; `null` leaves one out.
+
+    Whatever the client sends under these names, in any spelling, is removed.
+    """
+
+    user: str | None = "X-Auth-User"
+    tenant: str | None = "X-Auth-Tenant"
+    roles: str | None = "X-Auth-Roles"
+
+
+class Forwarded(Settings, frozen=True):
+    """Fields about the way a request came.
+
+    Attributes:
+        trusted: networks (CIDR, or ``unix``) of proxies before us whose X-Forwarded-* and
+            X-Request-Id are believed and kept; from anybody else they are replaced.
+        traceparent: ``keep`` continues the caller's trace (W3C Trace Context), ``new`` always
+            begins one, ``off`` removes and sets nothing.
+        request_id: name of the request id's field.
+    """
+
+    trusted: tuple[str, ...] = ()
+    traceparent: Literal["keep", "new", "off"] = "keep"
+    request_id: str = "X-Request-Id"
+
+
+class RouteRule(Settings, frozen=True):
+    """One route. The most specific route that matches a request decides.
+
+    Attributes:
+        path: template: literal segments, ``{name}`` for one segment, and at the end ``{name*}``
+            for all that follows.
+        access: ``public``, ``authenticated``, or left out where `permission` is given.
+        permission: the action asked, e.g. ``orders:read``.
+        resource: e.g. ``orders/{order_id}``, from the template's parameters.
+        methods: none given means all; GET includes HEAD.
+        name: for logs and metrics; made from methods and path when left out.
+    """
+
+    path: str
+    host: str | None = None
+    methods: tuple[str, ...] = ()
+    access: Literal["public", "authenticated"] | None = None
+    permission: str | None = None
+    resource: str | None = None
+    upstream: str | None = None
+    audiences: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    conceal: bool = False
+    forward_credential: bool = False
+    name: str | None = None
+
+
+class Cache(Settings, frozen=True):
+    """Sizes of the regions of memory, in entries, and how long entries are used."""
+
+    sessions: Count = 50_000
+    tokens: Count = 50_000
+    users: Count = 50_000
+    role_graphs: Count = 1_000
+    role_sets: Count = 5_000
+    negative: Count = 20_000
+    # Bound on how old an entry may get, although every change is announced.
+    entry_seconds: Positive = 60.0
+    negative_seconds: Positive = 3.0
+    # Entries in Redis outlive those of memory: a restart finds them.
+    redis_entry_seconds: Positive = 600.0
+    # Memory is used only while the news from Redis is known to flow: this long after the last
+    # proof of it (SYNC.md, lease).
+    lease_seconds: Positive = 1.5
+    heartbeat_seconds: Positive = 0.5
+
+
+class Features(Settings, frozen=True):
+    """Each optimisation can be turned off; the answers stay the same, only slower."""
+
+    memory_cache: bool = True
+    redis_cache: bool = True
+    negative_cache: bool = True
+    single_flight: bool = True
+    decision_memo: bool = True
+
+
+class Audit(Settings, frozen=True):
+    """Where decisions are written, one JSON object a line.
+
+    Attributes:
+        sink: ``stdout``, ``stderr``, ``off`` or ``file:/path``.
+        permits: whether permits are written too; refusals always are.
+    """
+
+    sink: str = "stdout"
+    permits: bool = True
+    # Lines are written together, this often.
+    flush_seconds: Positive = 0.25
+
+
+class Root(Settings, frozen=True):
+    """The whole file."""
+
+    upstreams: Annotated[dict[str, Upstream], Meta(min_length=1)]
+    stores: Stores
+    credentials: Credentials
+    routes: Annotated[tuple[RouteRule, ...], Meta(min_length=1)]
+    version: Literal[1] = 1
+    listen: Listen = field(default_factory=Listen)
+    admin: Admin = field(default_factory=Admin)
+    identity: Identity = field(default_factory=Identity)
+    forwarded: Forwarded = field(default_factory=Forwarded)
+    cache: Cache = field(default_factory=Cache)
+    features: Features = field(default_factory=Features)
+    audit: Audit = field(default_factory=Audit)
+    # Bodies of refusals name the request id; operators may add a line of help, e.g. a contact.
+    help_text: str = ""
