@@ -48,10 +48,15 @@ class UserNeed(NamedTuple):
 
 
 class RolesNeed(NamedTuple):
-    """The role graph of a tenant. The second place keeps it apart from other keys of one string."""
+    """The role graph of a tenant.
+
+    Tuples of different types are equal where their values are: the third place keeps it apart from
+    `UserNeed`, whose subject may well be ``roles``.
+    """
 
     tenant: str
     kind: str = "roles"
+    of: str = "tenant"
 
 
 Need = SessionNeed | TokenNeed | UserNeed | RolesNeed
