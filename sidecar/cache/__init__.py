@@ -1,0 +1,1 @@
+"""Bounded memory for facts: regions, expiry, the lease; and the sharing of loads in flight."""

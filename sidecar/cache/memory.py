@@ -1,0 +1,265 @@
+"""What this sidecar knows without asking: facts by need, bounded, and only while they may be used.
+
+Facts of the stores (sessions, users, role graphs, and that one of them is absent) are used only
+under the lease (SYNC.md, "In each sidecar"): without proof that the news flows, nothing of them is
+found. Verified tokens need no lease: they prove themselves, and refer to a user who does.
+
+Whether a value read *before* an invalidation may be put *after* it is not judged here but by the
+flight that loads it. Here an older version never replaces a newer one, and that is all.
+"""
+
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
+
+import msgspec
+
+from sidecar.cache.s3fifo import S3Fifo
+from sidecar.model.decision import Denial
+from sidecar.model.facts import Fact, VerifiedToken
+from sidecar.model.need import (
+    ABSENT,
+    Absent,
+    Found,
+    Need,
+    RolesNeed,
+    SessionNeed,
+    TokenNeed,
+    UserNeed,
+)
+from sidecar.model.reason import STATUS, Reason
+from sidecar.settings.schema import Cache
+
+# How a fact is named within its region. Never the secret itself: digests for credentials.
+_Key = bytes | UserNeed | RolesNeed
+# What is kept, and the monotonic instant from which on it is not used.
+_Kept = tuple[Found | Denial, float]
+_Region = S3Fifo[_Key, _Kept]
+
+# Refusals of tokens that a change of keys may turn around.
+_ENDED_BY_NEW_KEYS: Final = frozenset({Reason.UNKNOWN_KEY, Reason.BAD_SIGNATURE})
+# Entries written together must not expire together: each lives 0.9 to 1.1 of its time.
+_SHORTEST: Final = 0.9
+_SPREAD: Final = 0.2
+
+
+class RegionStatistics(msgspec.Struct, frozen=True, gc=False):
+    """Counters of one region since the start. An entry found too old to use is a miss."""
+
+    entries: int
+    hits: int
+    misses: int
+    evictions: int
+
+
+class Statistics(msgspec.Struct, frozen=True, gc=False):
+    """The counters of each region; the names are those of the settings' sizes."""
+
+    sessions: RegionStatistics
+    tokens: RegionStatistics
+    users: RegionStatistics
+    role_graphs: RegionStatistics
+    negative: RegionStatistics
+
+
+class Memory:
+    """The first cache level. One thread only.
+
+    Attributes:
+        lease_until: monotonic instant until which facts of the stores may be used; set by whoever
+            follows the news, 0 at the start: then nothing is used.
+    """
+
+    __slots__ = (
+        "_enabled",
+        "_jitter",
+        "_keep_absent",
+        "_negative",
+        "_role_graphs",
+        "_sessions",
+        "_sizes",
+        "_tokens",
+        "_users",
+        "lease_until",
+    )
+
+    def __init__(
+        self,
+        sizes: Cache,
+        *,
+        jitter: Callable[[], float],
+        negative: bool = True,
+        enabled: bool = True,
+    ) -> None:
+        """Make an empty memory.
+
+        Args:
+            sizes: bounds in entries, lifetimes in seconds.
+            jitter: gives evenly distributed numbers in [0, 1).
+            negative: whether refusals and absences are kept (feature ``negative_cache``).
+            enabled: whether anything is (feature ``memory_cache``).
+        """
+        self._sizes = sizes
+        self._jitter = jitter
+        self._keep_absent = negative
+        self._enabled = enabled
+        self.lease_until = 0.0
+        self._sessions: _Region = S3Fifo(sizes.sessions)
+        self._tokens: _Region = S3Fifo(sizes.tokens)
+        self._users: _Region = S3Fifo(sizes.users)
+        self._role_graphs: _Region = S3Fifo(sizes.role_graphs)
+        # One for all kinds: a flood of bad credentials evicts other bad ones, never good ones.
+        self._negative: _Region = S3Fifo(sizes.negative)
+
+    def find(self, need: Need, now: float) -> Found | Denial | None:
+        """What is known about `need` at the monotonic instant `now`, or None.
+
+        Returns:
+            The fact; `ABSENT` where the primary said there is none; for a token also the
+            `Denial` it was refused with.
+        """
+        # The hot path, three calls for each request: `match` as in `_place` costs twice as much.
+        kind = need.__class__
+        key: Any = need  # a _Key; what `kind` says of `need`, mypy cannot see
+        if kind is UserNeed:
+            region = self._users
+        elif kind is RolesNeed:
+            region = self._role_graphs
+        elif kind is SessionNeed:
+            region, key = self._sessions, need[0]
+        else:
+            region, key = self._tokens, need[0]
+        if now >= self.lease_until and kind is not TokenNeed:
+            region.misses += 1
+            return None
+        kept = region.get(key)
+        if kept is not None:
+            if now < kept[1]:
+                return kept[0]
+            _discard(region, key)
+        if key in self._negative:
+            return self._find_negative(key, now)
+        return None
+
+    def put(self, need: Need, found: Found | Denial, now: float) -> None:
+        """Keep what was loaded for `need` at the monotonic instant `now`.
+
+        An older version than the one kept is ignored. `ABSENT` must come from the primary: a
+        replica that lags would refuse who has just signed up.
+        """
+        if not self._enabled:
+            return
+        region, key = self._place(need)
+        if isinstance(found, Absent | Denial):
+            region.delete(key)
+            if self._keep_absent and _worth_keeping(found):
+                until = now + self._sizes.negative_seconds * self._stretch()
+                self._negative.put(key, (found, until))
+            return
+        kept = region.peek(key)
+        if kept is not None and _version(found) < _version(kept[0]):
+            return
+        self._negative.delete(key)
+        region.put(key, (found, now + self._sizes.entry_seconds * self._stretch()))
+
+    def drop(self, need: Need) -> None:
+        """Forget all about `need`."""
+        region, key = self._place(need)
+        region.delete(key)
+        self._negative.delete(key)
+
+    def drop_session(self, digest: bytes) -> None:
+        """Forget the session whose token has this SHA-256 digest."""
+        self._sessions.delete(digest)
+        self._negative.delete(digest)
+
+    def drop_tenant(self, tenant: str) -> None:
+        """Forget the users and the role graph of `tenant`. O(users in memory), and rare."""
+        for region in (self._users, self._negative):
+            for key in [key for key in region if isinstance(key, UserNeed)]:
+                if key.tenant == tenant:
+                    region.delete(key)
+        self.drop(RolesNeed(tenant))
+
+    def drop_tokens_of_key(self, issuer: str, key_ids_still_valid: AbstractSet[str]) -> None:
+        """Forget the tokens of `issuer` whose key is gone, and refusals that new keys may end."""
+        for key in list(self._tokens):
+            kept = self._tokens.peek(key)
+            token = None if kept is None else kept[0]
+            if (
+                isinstance(token, VerifiedToken)
+                and token.issuer == issuer
+                and token.key_id not in key_ids_still_valid
+            ):
+                self._tokens.delete(key)
+        for key in list(self._negative):
+            kept = self._negative.peek(key)
+            refusal = None if kept is None else kept[0]
+            if isinstance(refusal, Denial) and refusal.reason in _ENDED_BY_NEW_KEYS:
+                self._negative.delete(key)
+
+    def flush(self) -> None:
+        """Forget everything. The lease is left to whoever sets it."""
+        for region in self._regions().values():
+            region.clear()
+
+    def statistics(self) -> Statistics:
+        """The counters of all regions."""
+        return Statistics(
+            **{
+                name: RegionStatistics(len(region), region.hits, region.misses, region.evictions)
+                for name, region in self._regions().items()
+            }
+        )
+
+    def _find_negative(self, key: _Key, now: float) -> Found | Denial | None:
+        kept = self._negative.get(key)
+        if kept is None or now < kept[1]:
+            return None if kept is None else kept[0]
+        _discard(self._negative, key)
+        return None
+
+    def _place(self, need: Need) -> tuple[_Region, _Key]:
+        match need:
+            case SessionNeed(digest=digest):
+                return self._sessions, digest
+            case TokenNeed(key=key):
+                return self._tokens, key
+            case UserNeed():
+                return self._users, need
+            case RolesNeed():
+                return self._role_graphs, need
+
+    def _regions(self) -> dict[str, _Region]:
+        return {
+            "sessions": self._sessions,
+            "tokens": self._tokens,
+            "users": self._users,
+            "role_graphs": self._role_graphs,
+            "negative": self._negative,
+        }
+
+    def _stretch(self) -> float:
+        return _SHORTEST + _SPREAD * self._jitter()
+
+
+def _worth_keeping(found: Absent | Denial) -> bool:
+    """Whether asking again within seconds would give the same answer.
+
+    Faults (5xx) may be over, and a token that is not valid yet soon is.
+    """
+    if found is ABSENT:
+        return True
+    reason = found.reason
+    return STATUS.get(reason) == 401 and reason is not Reason.TOKEN_NOT_YET_VALID
+
+
+def _version(found: Found | Denial) -> int:
+    return found.version if isinstance(found, Fact) else 0
+
+
+def _discard(region: _Region, key: _Key) -> None:
+    """Remove what a `get` has just found too old: that was no hit."""
+    region.delete(key)
+    region.hits -= 1
+    region.misses += 1
