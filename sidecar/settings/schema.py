@@ -5,7 +5,7 @@ the file something is wrong; cross-checks (duplicate names, unknown upstreams, u
 live in `sidecar.settings.check`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, field
@@ -16,6 +16,17 @@ Count = Annotated[int, Meta(ge=1)]
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of all sections."""
+
+    # Names of settings that hold secrets: no repr shows them (PROMISES 12).
+    secrets: ClassVar[frozenset[str]] = frozenset()
+
+    def __repr__(self) -> str:
+        """All settings but the secrets."""
+        shown = (
+            f"{name}={'***' if name in self.secrets else repr(getattr(self, name))}"
+            for name in self.__struct_fields__
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Limits(Settings, frozen=True):
@@ -105,6 +116,8 @@ class Upstream(Settings, frozen=True):
 class Postgres(Settings, frozen=True):
     """The truth."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"dsn"})
+
     dsn: str
     pool_min: Annotated[int, Meta(ge=0)] = 0
     pool_max: Count = 4
@@ -116,6 +129,8 @@ class Postgres(Settings, frozen=True):
 
 class Redis(Settings, frozen=True):
     """The second level and the news. `null` in the file runs without it."""
+
+    secrets: ClassVar[frozenset[str]] = frozenset({"url"})
 
     url: str
     command_seconds: Positive = 0.25
@@ -205,6 +220,8 @@ class Credentials(Settings, frozen=True):
         sign_in_url: browsers without a credential are redirected there; ``{target}`` in it is
             replaced by the encoded target. Without it they get a small page.
     """
+
+    secrets: ClassVar[frozenset[str]] = frozenset({"token_key"})
 
     token_key: Annotated[str, Meta(min_length=32)]
     session: SessionCredential | None = field(default_factory=SessionCredential)

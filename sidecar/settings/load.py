@@ -1,0 +1,128 @@
+"""The file -> settings, or all that is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import inspect
+
+from sidecar.settings.check import check
+from sidecar.settings.document import MAX_BYTES, parse_document
+from sidecar.settings.interpolate import Sources
+from sidecar.settings.positions import Positions
+from sidecar.settings.problem import Findings, SettingsError
+from sidecar.settings.reader import Reader
+from sidecar.settings.schema import Root
+
+_SCHEMA: Final = inspect.type_info(Root)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """A file that was read as far as possible.
+
+    Attributes:
+        root: the settings; with stand-ins at broken paths, so to be used only when `findings` has
+            no problems. None when the text is no YAML.
+        positions: where each setting stands.
+        findings: what is wrong.
+    """
+
+    root: Root | None
+    positions: Positions
+    findings: Findings
+
+
+def load(path: Path, *, environ: Mapping[str, str]) -> Root:
+    """The settings in the file at `path`.
+
+    Args:
+        path: the YAML file; relative file names in it start from its folder.
+        environ: where ``${NAME}`` is looked up.
+
+    Raises:
+        SettingsError: with all problems at once.
+        OSError: the file cannot be read.
+    """
+    return settled(examine_file(path, environ=environ))
+
+
+def parse(
+    text: str, *, environ: Mapping[str, str], file: str = "<text>", base: Path = Path()
+) -> Root:
+    """The settings in `text`; see `load`.
+
+    Args:
+        text: YAML.
+        environ: where ``${NAME}`` is looked up.
+        file: the name in problems.
+        base: the folder that relative file names start from.
+
+    Raises:
+        SettingsError: with all problems at once.
+    """
+    return settled(examine(text, environ=environ, file=file, base=base))
+
+
+def settled(examination: Examination) -> Root:
+    """The settings of an examination without problems.
+
+    Raises:
+        SettingsError: with all problems, if there are any.
+    """
+    problems = examination.findings.problems()
+    if problems or examination.root is None:
+        raise SettingsError(problems)
+    # The schema has the last word: what the reader let pass must satisfy msgspec as well.
+    return msgspec.convert(msgspec.to_builtins(examination.root), Root)
+
+
+def examine_file(path: Path, *, environ: Mapping[str, str]) -> Examination:
+    """Read the file at `path` and collect all that is wrong with it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    try:
+        # A text that is too large is cut, perhaps within a character; it is refused below.
+        text = content.decode("utf-8-sig", "replace" if len(content) > MAX_BYTES else "strict")
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        findings = Findings(str(path))
+        place = (before.count(b"\n") + 1, len(before) - before.rfind(b"\n"))
+        findings.add(place, (), "the file is not UTF-8 text")
+        return Examination(None, Positions(), findings)
+    return examine(text, environ=environ, file=str(path), base=path.parent)
+
+
+def examine(text: str, *, environ: Mapping[str, str], file: str, base: Path) -> Examination:
+    """Read `text` and collect all that is wrong with it. Arguments as of `parse`."""
+    findings, positions = Findings(file), Positions()
+    document = parse_document(text, findings)
+    if document is None:
+        return Examination(None, positions, findings)
+    reader = Reader(findings, positions, Sources(environ, base))
+    root: Root = reader.read(document, _SCHEMA, ())
+    check(root, positions, findings)
+    return Examination(_with_absolute_files(root, base), positions, findings)
+
+
+def _with_absolute_files(root: Root, base: Path) -> Root:
+    """Key files named relative to the configuration, as absolute paths."""
+    issuers = tuple(
+        msgspec.structs.replace(
+            issuer,
+            jwks=msgspec.structs.replace(
+                issuer.jwks, file=str((base / issuer.jwks.file).absolute())
+            ),
+        )
+        if issuer.jwks.file
+        else issuer
+        for issuer in root.credentials.issuers
+    )
+    credentials = msgspec.structs.replace(root.credentials, issuers=issuers)
+    return msgspec.structs.replace(root, credentials=credentials)
