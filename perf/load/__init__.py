@@ -1,0 +1,1 @@
+"""What makes the load and what answers it."""

@@ -1,0 +1,167 @@
+"""A load generator: connections that each send the next request when the answer has come.
+
+Every answer is checked: status 200, framed by Content-Length, the expected body to the byte.
+Anything else ends the run with an error. The CPU time of the proxy is read at both ends of the
+measured time, here, where the answers are counted.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import sys
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import cast
+
+import uvloop
+
+from perf.machine import cpu_seconds
+from perf.workload import BODY
+
+_STATUS = b"HTTP/1.1 200 "
+_LENGTH = b"\r\ncontent-length: %d\r\n" % len(BODY)
+_END = b"\r\n\r\n"
+
+
+class Run:
+    """What all connections share: the requests in turn, the latencies, the first fault."""
+
+    def __init__(self, requests: list[bytes]) -> None:
+        self.requests = itertools.cycle(requests)
+        self.latencies = array("d")
+        self.answers = 0
+        self.stopping = False
+        self.fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(self, text: str) -> None:
+        if not self.fault.done():
+            self.fault.set_exception(RuntimeError(text))
+
+
+class Caller(asyncio.Protocol):
+    """One keep-alive connection."""
+
+    __slots__ = ("_received", "_run", "_sent_at", "_write")
+
+    _write: Callable[[bytes], None]
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._received = b""
+        self._sent_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports only behave like asyncio's.
+        self._write = cast("asyncio.Transport", transport).write
+        self._send()
+
+    def _send(self) -> None:
+        self._sent_at = perf_counter()
+        self._write(next(self._run.requests))
+
+    def data_received(self, data: bytes) -> None:
+        now = perf_counter()
+        received = self._received = self._received + data if self._received else data
+        end = received.find(_END)
+        if end < 0 or len(received) < end + 4 + len(BODY):
+            if not _STATUS.startswith(received[:13]):
+                self._run.fail(f"unexpected answer: {received[:300]!r}")
+            return
+        if not (
+            received.startswith(_STATUS)
+            and received.endswith(BODY, end + 4)
+            and len(received) == end + 4 + len(BODY)
+            and _LENGTH in received[: end + 2].lower()
+        ):
+            self._run.fail(f"unexpected answer: {received[:600]!r}")
+            return
+        self._received = b""
+        run = self._run
+        run.answers += 1
+        run.latencies.append(now - self._sent_at)
+        if not run.stopping:
+            self._send()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._run.stopping:
+            self._run.fail(f"the proxy closed a connection ({exc}); got {self._received[:300]!r}")
+
+
+async def measure(
+    port: int, pid: int, requests: list[bytes], connections: int, *, warm_up: float, seconds: float
+) -> dict[str, float]:
+    """One round against one proxy.
+
+    Returns:
+        ``requests``, ``seconds``, ``cpu_seconds`` of the proxy, and in milliseconds ``p50``,
+        ``p99``.
+
+    Raises:
+        RuntimeError: an answer was not the expected one, or a connection was lost.
+    """
+    run = Run(requests)
+    loop = asyncio.get_running_loop()
+    made = await asyncio.gather(
+        *(
+            loop.create_connection(lambda: Caller(run), "127.0.0.1", port)
+            for _ in range(connections)
+        )
+    )
+    await _pass(run, warm_up, at_least=2 * len(requests))
+    del run.latencies[:]
+    answers, cpu, began = run.answers, cpu_seconds(pid), perf_counter()
+    await _pass(run, seconds)
+    answers, cpu, spent = run.answers - answers, cpu_seconds(pid) - cpu, perf_counter() - began
+    run.stopping = True
+    for transport, _ in made:
+        transport.abort()
+    ordered = sorted(run.latencies)
+    return {
+        "requests": answers,
+        "seconds": spent,
+        "cpu_seconds": cpu,
+        "p50_ms": ordered[len(ordered) // 2] * 1e3,
+        "p99_ms": ordered[len(ordered) * 99 // 100] * 1e3,
+    }
+
+
+async def _pass(run: Run, seconds: float, at_least: int = 0) -> None:
+    """Lets time pass, and so many answers, unless there is a fault."""
+    goal = run.answers + at_least
+    await asyncio.wait([run.fault], timeout=seconds)
+    while run.answers < goal and not run.fault.done():
+        await asyncio.wait([run.fault], timeout=0.1)
+    if run.fault.done():
+        run.fault.result()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name in ("port", "pid", "connections"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    for name in ("warm-up", "seconds"):
+        parser.add_argument(f"--{name}", type=float, required=True)
+    parser.add_argument("--requests", type=Path, required=True)
+    given = parser.parse_args()
+    requests = [text.encode() for text in json.loads(given.requests.read_text())]
+    try:
+        result = uvloop.run(
+            measure(
+                given.port,
+                given.pid,
+                requests,
+                given.connections,
+                warm_up=given.warm_up,
+                seconds=given.seconds,
+            )
+        )
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"load generator: {error}")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

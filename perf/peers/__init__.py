@@ -1,0 +1,1 @@
+"""The proxies that are compared, each started and stopped by one context manager."""
