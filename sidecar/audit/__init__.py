@@ -1,0 +1,1 @@
+"""What was decided, written down: one record for each exchange, also for what broke."""

@@ -1,0 +1,112 @@
+"""One audit record. Queries and fields are left out: they hold secrets (PROMISES 12)."""
+
+from typing import Protocol
+
+import msgspec
+
+from sidecar.authorize.permit import Permit
+from sidecar.model.decision import Denial
+from sidecar.model.head import RequestHead
+from sidecar.model.peer import Peer
+
+
+class Auditable(Protocol):
+    """What a record is made of: an exchange that is over (`forward.exchange`)."""
+
+    head: RequestHead
+    peer: Peer
+    request_id: bytes
+    permit: Permit | None
+    denial: Denial | None
+    status: int
+    bytes_in: int
+    bytes_out: int
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """What is kept of one exchange; written as one JSON object a line.
+
+    Attributes:
+        time: wall clock at its end, seconds.
+        request_id: as in the answer and upstream.
+        outcome: ``permit``, ``deny`` or ``fault`` (the upstream's or the stores').
+        reason: stable code.
+        status: of the answer; 0 when the client left before one.
+        method: the method.
+        path: canonical path, without the query.
+        host: the host asked for.
+        route: name of the route.
+        tenant: of the principal.
+        subject: the principal.
+        session: public id of the session.
+        via: role path of the rule that decided.
+        client: address of the peer.
+        bytes_in: payload of the request.
+        bytes_out: payload of the response.
+        milliseconds: from the complete head to the end.
+    """
+
+    time: float
+    request_id: str
+    outcome: str
+    reason: str
+    status: int
+    method: str
+    path: str
+    host: str
+    client: str
+    milliseconds: float
+    route: str = ""
+    tenant: str = ""
+    subject: str = ""
+    session: str = ""
+    via: tuple[str, ...] = ()
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+def record_of(exchange: Auditable, time: float, seconds: float) -> Record:
+    """The record of an exchange that is over.
+
+    Args:
+        exchange: the exchange.
+        time: wall clock, seconds.
+        seconds: how long it took.
+    """
+    head = exchange.head
+    permit = exchange.permit
+    denial = exchange.denial
+    record = Record(
+        time=time,
+        request_id=exchange.request_id.decode("ascii"),
+        outcome="permit" if denial is None else "deny",
+        reason="",
+        status=exchange.status,
+        method=head.method,
+        path=head.path,
+        host=head.host,
+        client=exchange.peer.address,
+        milliseconds=round(seconds * 1000, 3),
+        bytes_in=exchange.bytes_in,
+        bytes_out=exchange.bytes_out,
+    )
+    if denial is not None:
+        record.reason = denial.reason
+        if permit is not None or denial.status >= 500:
+            record.outcome = "fault"
+    principal = None
+    origin = None
+    if permit is not None:
+        principal, origin = permit.principal, permit.origin
+        record.route = permit.route.name
+        record.reason = record.reason or permit.reason
+    elif denial is not None:
+        principal, origin = denial.principal, denial.origin
+        record.route = denial.route.name if denial.route is not None else ""
+    if principal is not None:
+        record.tenant = principal.tenant
+        record.subject = principal.subject
+        record.session = principal.session_id
+    if origin is not None:
+        record.via = origin.path
+    return record

@@ -1,0 +1,1 @@
+"""Our own HTTP applications: one for clients, one for operators. Plain aiohttp."""

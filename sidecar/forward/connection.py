@@ -1,0 +1,258 @@
+"""One connection to an upstream: it carries one exchange after the other.
+
+Hot path: protocol callbacks and plain calls, no task for each request. What arrives without
+having been asked for ends the connection (PROMISES 6).
+"""
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING, Final, cast
+
+from sidecar.clock import NEVER
+from sidecar.model.reason import Reason
+from sidecar.parse.body import (
+    BodyMalformedError,
+    BodyReader,
+    BodyTooLargeError,
+    ChunkedBody,
+    LengthBody,
+    UntilCloseBody,
+)
+from sidecar.parse.fields import tokens
+from sidecar.parse.framing import UNTIL_CLOSE, UpstreamMalformedError, response_length
+from sidecar.parse.response import ResponseHead
+
+if TYPE_CHECKING:
+    from sidecar.forward.exchange import Exchange
+    from sidecar.forward.pool import UpstreamPool
+
+# An upstream may send a few 103 (Early Hints) before the final head, not an endless series.
+_MOST_INTERIM: Final = 16
+_CHUNK_LINE_BYTES: Final = 4096
+_TRAILER_BYTES: Final = 65_536
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection of an `UpstreamPool`.
+
+    Attributes:
+        deadline: when the present state has lasted too long (see `expire`).
+        served: exchanges completed on it; 0 for a fresh one.
+    """
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_exchange",
+        "_interim",
+        "_pool",
+        "_reusable",
+        "_searched",
+        "_transport",
+        "deadline",
+        "served",
+    )
+
+    def __init__(self, pool: "UpstreamPool") -> None:
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._exchange: Exchange | None = None
+        self._body: BodyReader | None = None
+        self._buffer = b""
+        self._searched = 0
+        self._interim = 0
+        self._reusable = False
+        self.deadline = NEVER
+        self.served = 0
+
+    # -- Towards the exchange ---------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be written to."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def start(self, exchange: "Exchange", head: bytes) -> None:
+        """Begin an exchange by sending its head (perhaps with the first part of its body)."""
+        self._exchange = exchange
+        self._body = None
+        self._interim = 0
+        self.deadline = self._pool.now() + self._pool.settings.head_seconds
+        cast("asyncio.Transport", self._transport).write(head)
+
+    def write(self, payload: bytes) -> None:
+        """Send a part of the request's body, already framed."""
+        if self.is_open:
+            cast("asyncio.Transport", self._transport).write(payload)
+            if self._body is None:
+                # The time to answer counts from the end of the request.
+                self.deadline = self._pool.now() + self._pool.settings.head_seconds
+
+    def pause(self) -> None:
+        """The client does not keep up: stop reading, and do not blame the upstream for it."""
+        if self.is_open:
+            cast("asyncio.Transport", self._transport).pause_reading()
+            self.deadline = NEVER
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if self.is_open:
+            cast("asyncio.Transport", self._transport).resume_reading()
+            self.deadline = self._pool.now() + self._pool.settings.body_idle_seconds
+
+    def discard(self) -> None:
+        """End the connection now; its exchange, if any, is not told.
+
+        Ended by a reset: an upstream must not take a cut request for a whole one (a request's
+        body is never read until the close, but a reset also frees the upstream's work at once).
+        """
+        self._exchange = None
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            reset(transport)
+        self._pool.forget(self)
+
+    # -- asyncio.Protocol -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: connected."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: bytes of a response, or bytes nobody asked for."""
+        if self._exchange is None:
+            self._pool.count_unsolicited()
+            self.discard()
+        elif self._body is None:
+            self._read_head(data)
+        else:
+            self._read_body(data)
+
+    def eof_received(self) -> None:
+        """asyncio: the upstream has sent all it will; the transport closes itself."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """asyncio: the connection is gone."""
+        exchange = self._exchange
+        self._exchange = None
+        self._transport = None
+        self._pool.forget(self)
+        if exchange is None:
+            return
+        if self._body is None:
+            untouched = not self._buffer and not self._interim
+            exchange.upstream_lost(may_retry=untouched and self.served > 0)
+        elif isinstance(self._body, UntilCloseBody) and error is None:
+            exchange.relay(b"", ended=True)
+        else:
+            exchange.fail(Reason.UPSTREAM_CLOSED)
+
+    def pause_writing(self) -> None:
+        """asyncio: the upstream does not keep up with the request's body."""
+        if self._exchange is not None:
+            self._exchange.hold_client()
+
+    def resume_writing(self) -> None:
+        """asyncio: it does again."""
+        if self._exchange is not None:
+            self._exchange.release_client()
+
+    def expire(self) -> None:
+        """Sweeper: the deadline passed: idle too long, or an answer that does not come."""
+        exchange = self._exchange
+        self.discard()
+        if exchange is not None:
+            exchange.fail(Reason.UPSTREAM_TIMEOUT)
+
+    # -- Reading a response -----------------------------------------------------------------
+
+    def _read_head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+        end = data.find(b"\r\n\r\n", self._searched)
+        if end < 0 or end > self._pool.settings.head_bytes:
+            if len(data) > self._pool.settings.head_bytes:
+                self._break(Reason.UPSTREAM_MALFORMED)
+                return
+            self._buffer = data
+            self._searched = max(0, len(data) - 3)
+            return
+        self._buffer = b""
+        self._searched = 0
+        exchange = cast("Exchange", self._exchange)
+        try:
+            answer = self._pool.reader.read(data[: end + 4])
+            length = response_length(
+                exchange.head.method, answer.status, answer.minor, answer.first, answer.repeated
+            )
+        except UpstreamMalformedError:
+            self._break(Reason.UPSTREAM_MALFORMED)
+            return
+        rest = data[end + 4 :]
+        if answer.status < 200:
+            self._read_interim(exchange, answer, rest)
+            return
+        self._begin_body(answer, length)
+        exchange.begin_response(answer, length)
+        self._read_body(rest)
+
+    def _read_interim(self, exchange: "Exchange", answer: ResponseHead, rest: bytes) -> None:
+        self._interim += 1
+        if answer.status == 101 or self._interim > _MOST_INTERIM:
+            # Nobody asked for an upgrade: what follows would not be HTTP.
+            self._break(Reason.UPSTREAM_MALFORMED)
+            return
+        exchange.relay_interim(answer)
+        if rest and self._exchange is exchange:
+            self._read_head(rest)
+
+    def _begin_body(self, answer: ResponseHead, length: int | None) -> None:
+        self._reusable = answer.minor == 1 and length != UNTIL_CLOSE
+        if b"connection" in answer.first:
+            options = tokens(answer.repeated.get(b"connection") or [answer.first[b"connection"]])
+            self._reusable = length != UNTIL_CLOSE and (
+                b"close" not in options and (answer.minor == 1 or b"keep-alive" in options)
+            )
+        if length is None:
+            self._body = ChunkedBody(_CHUNK_LINE_BYTES, _TRAILER_BYTES)
+        elif length == UNTIL_CLOSE:
+            self._body = UntilCloseBody()
+        else:
+            self._body = LengthBody(length)
+
+    def _read_body(self, data: bytes) -> None:
+        body = cast("BodyReader", self._body)
+        exchange = cast("Exchange", self._exchange)
+        if data and body.ended:
+            payload, self._reusable = b"", False
+        else:
+            try:
+                payload = body.feed(data) if data else b""
+            except (BodyMalformedError, BodyTooLargeError):
+                self._break(Reason.UPSTREAM_MALFORMED)
+                return
+        if not body.ended:
+            self.deadline = self._pool.now() + self._pool.settings.body_idle_seconds
+            exchange.relay(payload, ended=False)
+            return
+        self._exchange = None
+        self.served += 1
+        if self._reusable and not body.rest and exchange.is_request_sent:
+            self._pool.give_back(self)
+        else:
+            self.discard()
+        exchange.relay(payload, ended=True)
+
+    def _break(self, reason: Reason) -> None:
+        exchange = cast("Exchange", self._exchange)
+        self.discard()
+        exchange.fail(reason)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End with RST: `abort()` alone sends FIN, which is a clean end for some bodies."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

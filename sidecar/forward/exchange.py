@@ -1,0 +1,343 @@
+"""One request and its response, between the connection of a client and one of the upstream.
+
+An exchange is opened with a `Permit` and in no other way (`forward`); without one all it can do
+is refuse. Bodies stream both ways under back-pressure: nothing here grows with a body. Hot path.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from sidecar.authorize.permit import Permit
+from sidecar.forward.answers import Answers
+from sidecar.forward.identifiers import Identifiers
+from sidecar.forward.in_process import IN_PROCESS, inner_identity
+from sidecar.forward.request_fields import RequestFields
+from sidecar.forward.response_fields import ResponseFields
+from sidecar.model.decision import Denial
+from sidecar.model.head import RequestHead
+from sidecar.model.peer import Peer
+from sidecar.model.reason import Reason
+from sidecar.parse.body import LAST_CHUNK, chunk
+from sidecar.parse.framing import UNTIL_CLOSE
+from sidecar.parse.response import ResponseHead
+
+if TYPE_CHECKING:
+    from sidecar.forward.connection import UpstreamConnection
+    from sidecar.forward.pool import UpstreamPool
+
+# Methods that may be sent a second time (RFC 9110 section 9.2.1).
+_SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class Client(Protocol):
+    """What an exchange asks of the connection of its client."""
+
+    def write(self, octets: bytes) -> None:
+        """Send; the connection tells the exchange when it does not keep up."""
+
+    def hold_body(self) -> None:
+        """Read no more of the request's body."""
+
+    def release_body(self) -> None:
+        """Read on."""
+
+    def exchange_ended(self, *, keep_alive: bool) -> None:
+        """The response is complete."""
+
+    def abort(self) -> None:
+        """The response broke off: end the connection so that this is seen (PROMISES 7)."""
+
+
+class Forwarder:
+    """What all exchanges share.
+
+    Args:
+        request_fields: writes heads for the upstream.
+        response_fields: writes heads for the client.
+        answers: writes our own answers.
+        identifiers: makes request ids and trace parents.
+        pools: by name of the upstream.
+        hosts: Host for upstreams that do not get the client's.
+        ended: called once for each exchange, when it is over.
+
+    Attributes:
+        is_draining: set when we are asked to end: responses then close their connections.
+    """
+
+    def __init__(
+        self,
+        *,
+        request_fields: RequestFields,
+        response_fields: ResponseFields,
+        answers: Answers,
+        identifiers: Identifiers,
+        pools: "dict[str, UpstreamPool]",
+        hosts: dict[str, bytes],
+        ended: "Callable[[Exchange], None]",
+    ) -> None:
+        self.request_fields: Final = request_fields
+        self.response_fields: Final = response_fields
+        self.answers: Final = answers
+        self.identifiers: Final = identifiers
+        self.pools: Final = pools
+        self.hosts: Final = hosts
+        self.ended: Final = ended
+        self.is_draining = False
+
+    @staticmethod
+    def identity_of(permit: Permit) -> bytes:
+        """The identity fields for the upstream of `permit`."""
+        principal = permit.principal
+        if principal is None:
+            return b""
+        if permit.route.upstream == IN_PROCESS:
+            return inner_identity(principal)
+        return principal.identity
+
+
+class Exchange:
+    """One request-response exchange.
+
+    Attributes:
+        head: the request's head.
+        peer: the client's connection.
+        request_id: its id.
+        started: instant of the loop's clock at which the head was complete.
+        permit: what allowed it, once decided.
+        denial: why it was refused or failed, where it was.
+        status: status that the client got; 0 when it got none.
+        bytes_in: payload of the request so far.
+        bytes_out: payload of the response so far.
+        is_request_sent: whether the request is complete.
+        is_over: whether nothing more will happen.
+    """
+
+    __slots__ = (
+        "_chunks_out",
+        "_client",
+        "_connection",
+        "_early",
+        "_forwarder",
+        "_head_out",
+        "_is_held",
+        "_keep_alive",
+        "_retried",
+        "bytes_in",
+        "bytes_out",
+        "denial",
+        "head",
+        "is_over",
+        "is_request_sent",
+        "peer",
+        "permit",
+        "request_id",
+        "started",
+        "status",
+    )
+
+    def __init__(
+        self,
+        forwarder: Forwarder,
+        client: Client,
+        peer: Peer,
+        head: RequestHead,
+        started: float,
+    ) -> None:
+        self.head = head
+        self.peer = peer
+        self.started = started
+        self.request_id = forwarder.identifiers.request_id(head, peer)
+        self.permit: Permit | None = None
+        self.denial: Denial | None = None
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.is_request_sent = head.body_length == 0
+        self.is_over = False
+        self._forwarder = forwarder
+        self._client = client
+        self._connection: UpstreamConnection | None = None
+        self._early: list[bytes] = []
+        self._is_held = False
+        self._head_out = b""
+        self._chunks_out = False
+        self._keep_alive = head.keep_alive
+        self._retried = False
+
+    # -- Decided ----------------------------------------------------------------------------
+
+    def forward(self, permit: Permit) -> None:
+        """Send the request to the upstream of the permitted route."""
+        self.permit = permit
+        self._forwarder.pools[permit.route.upstream].serve(self)
+
+    def refuse(self, denial: Denial) -> None:
+        """Answer with the denial; if the response has begun, break it off visibly."""
+        if self.is_over:
+            return
+        self.denial = denial
+        if self.status:
+            self._end(keep_alive=False, broken=True)
+            return
+        keep_alive = self._keep_alive and self.is_request_sent and not self._forwarder.is_draining
+        self.status = denial.status
+        self._client.write(
+            self._forwarder.answers.refusal(
+                denial, self.head, self.request_id, keep_alive=keep_alive
+            )
+        )
+        self._end(keep_alive=keep_alive)
+
+    def fail(self, reason: Reason) -> None:
+        """The upstream failed it, or there was no connection to be had."""
+        self._drop_connection()
+        route = self.permit.route if self.permit is not None else None
+        principal = self.permit.principal if self.permit is not None else None
+        self.refuse(Denial(reason, route=route, principal=principal))
+
+    # -- From the client --------------------------------------------------------------------
+
+    def feed(self, payload: bytes, *, ended: bool) -> None:
+        """A part of the request's body, as payload; `ended` with the last."""
+        self.bytes_in += len(payload)
+        self.is_request_sent = ended
+        if self.is_over:
+            return
+        framed = payload
+        if self.head.body_length is None:
+            framed = chunk(payload) + (LAST_CHUNK if ended else b"")
+        if self._connection is not None:
+            self._connection.write(framed)
+        elif framed:
+            # Not decided or not connected yet: keep this much and read no more.
+            self._early.append(framed)
+            self.hold_client()
+
+    def client_lost(self) -> None:
+        """The client went away: nobody waits for the answer."""
+        if self.is_over:
+            return
+        self._drop_connection()
+        self._end(keep_alive=False)
+
+    def client_paused(self) -> None:
+        """The client does not keep up with the response."""
+        if self._connection is not None:
+            self._connection.pause()
+
+    def client_resumed(self) -> None:
+        """The client reads again."""
+        if self._connection is not None:
+            self._connection.resume()
+
+    # -- From the upstream ------------------------------------------------------------------
+
+    def start_on(self, connection: "UpstreamConnection") -> None:
+        """A connection is there: send what there is of the request."""
+        permit = self.permit
+        if permit is None:  # unreachable: only `forward` asks for a connection
+            raise AssertionError("no permit, no upstream")
+        forwarder = self._forwarder
+        self._connection = connection
+        octets = forwarder.request_fields.compose(
+            self.head,
+            permit,
+            self.peer,
+            identity=forwarder.identity_of(permit),
+            request_id=self.request_id,
+            trace=forwarder.identifiers.trace_parent(),
+            host=forwarder.hosts.get(permit.route.upstream),
+        )
+        if self._early:
+            octets = b"".join((octets, *self._early))
+            self._early = []
+        # Before the write: if the upstream does not keep up, it holds the client again.
+        self.release_client()
+        connection.start(self, octets)
+
+    def relay_interim(self, answer: ResponseHead) -> None:
+        """A 1xx on its way; HTTP/1.0 clients do not know them (RFC 9110 section 15.2)."""
+        if self.head.minor == 0 or (answer.status == 100 and not self.head.expects_continue):
+            return
+        self._client.write(self._forwarder.response_fields.interim(answer))
+
+    def begin_response(self, answer: ResponseHead, length: int | None) -> None:
+        """The final head; it is written together with the first part of the body."""
+        self.status = answer.status
+        if length is None or length == UNTIL_CLOSE:
+            self._chunks_out = self.head.minor == 1
+            length = None if self._chunks_out else UNTIL_CLOSE
+        # A request that is not complete leaves no place where the next one could begin.
+        self._keep_alive = (
+            self._keep_alive
+            and self.is_request_sent
+            and length != UNTIL_CLOSE
+            and not self._forwarder.is_draining
+        )
+        self._head_out = self._forwarder.response_fields.compose(
+            answer, self.head, length, self.request_id, keep_alive=self._keep_alive
+        )
+
+    def relay(self, payload: bytes, *, ended: bool) -> None:
+        """A part of the response's body; `ended` with the last."""
+        if ended:
+            self._connection = None
+        if self.is_over:
+            return
+        self.bytes_out += len(payload)
+        if self._chunks_out:
+            payload = chunk(payload) + LAST_CHUNK if ended else chunk(payload)
+        if self._head_out:
+            payload = self._head_out + payload
+            self._head_out = b""
+        if payload:
+            self._client.write(payload)
+        if ended:
+            self._end(keep_alive=self._keep_alive)
+
+    def upstream_lost(self, *, may_retry: bool) -> None:
+        """The upstream closed before a response (RFC 9112 section 9.3.1, PROMISES 20).
+
+        Args:
+            may_retry: nothing came back on a connection that had served before, so that the close
+                may have crossed the request.
+        """
+        self._connection = None
+        if self.is_over:
+            return
+        replayable = self.head.method in _SAFE and self.head.body_length == 0
+        if may_retry and replayable and not self._retried and self.permit is not None:
+            self._retried = True
+            self._forwarder.pools[self.permit.route.upstream].serve(self, fresh=True)
+            return
+        self.fail(Reason.UPSTREAM_CLOSED)
+
+    def hold_client(self) -> None:
+        """Read no more of the body until `release_client`."""
+        if not self._is_held and not self.is_request_sent:
+            self._is_held = True
+            self._client.hold_body()
+
+    def release_client(self) -> None:
+        """Read on."""
+        if self._is_held:
+            self._is_held = False
+            if not self.is_over:
+                self._client.release_body()
+
+    # -- The end ----------------------------------------------------------------------------
+
+    def _drop_connection(self) -> None:
+        connection = self._connection
+        self._connection = None
+        if connection is not None:
+            connection.discard()
+
+    def _end(self, *, keep_alive: bool, broken: bool = False) -> None:
+        self.is_over = True
+        self._early = []
+        self._forwarder.ended(self)
+        if broken:
+            self._client.abort()
+        else:
+            self._client.exchange_ended(keep_alive=keep_alive)

@@ -1,0 +1,44 @@
+"""Request ids and trace parents: unique, cheap, and no secret."""
+
+import itertools
+import re
+import secrets
+from typing import Final
+
+from sidecar.model.head import RequestHead
+from sidecar.model.peer import Peer
+from sidecar.settings.schema import Forwarded
+
+_ACCEPTABLE: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+class Identifiers:
+    """Makes identifiers: 64 random bits of the process, then a counter.
+
+    A counter is unique without asking the system for random bytes at each request; request ids
+    are names, not secrets. Trace ids keep the random part on the right, where samplers look
+    (W3C Trace Context level 2, section 4.2.1.4).
+
+    Args:
+        forwarded: names the field in which a trusted proxy may give an id.
+    """
+
+    def __init__(self, forwarded: Forwarded) -> None:
+        self._field = forwarded.request_id.lower().encode()
+        self._process = secrets.token_hex(8)
+        self._next = itertools.count(secrets.randbits(32)).__next__
+        self._scramble = secrets.randbits(64) | 1
+
+    def request_id(self, head: RequestHead, peer: Peer) -> bytes:
+        """Id of an exchange: that of a trusted proxy, or a new one (24 hexadecimal digits)."""
+        if peer.is_trusted and self._field not in head.repeated:
+            given = head.first.get(self._field)
+            if given is not None and _ACCEPTABLE.fullmatch(given):
+                return given
+        return b"%b%08x" % (self._process.encode(), self._next() & 0xFFFFFFFF)
+
+    def trace_parent(self) -> bytes:
+        """A new trace parent, not sampled (W3C Trace Context section 3.2)."""
+        # An odd multiplier permutes the counter over 64 bits: distinct, and spread evenly.
+        mixed = (self._next() * self._scramble) & 0xFFFFFFFFFFFFFFFF
+        return b"00-%b%016x-%016x-00" % (self._process.encode(), mixed, mixed or 1)

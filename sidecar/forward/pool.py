@@ -1,0 +1,188 @@
+"""Connections to one upstream: the last used is used first, waiting is bounded."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sidecar.clock import NEVER, Sweeper
+from sidecar.forward.connection import UpstreamConnection
+from sidecar.model.reason import Reason
+from sidecar.parse.response import ResponseReader
+from sidecar.settings.schema import Upstream
+
+if TYPE_CHECKING:
+    from sidecar.forward.exchange import Exchange
+
+Connect = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
+
+
+@dataclass(slots=True)
+class PoolStatistics:
+    """What a pool counts.
+
+    Attributes:
+        opened: connections made.
+        reused: exchanges that found an idle connection.
+        failed: connections that could not be made.
+        unsolicited: connections ended because the upstream sent what nobody asked for.
+        waited: exchanges that had to wait for a free connection.
+    """
+
+    opened: int = 0
+    reused: int = 0
+    failed: int = 0
+    unsolicited: int = 0
+    waited: int = 0
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An exchange in the queue, with a deadline of its own."""
+
+    pool: "UpstreamPool"
+    exchange: "Exchange"
+    deadline: float
+
+    def expire(self) -> None:
+        """Waited too long for a free connection."""
+        self.deadline = NEVER
+        self.pool.give_up(self)
+
+
+class UpstreamPool:
+    """The connections to one upstream.
+
+    Args:
+        name: of the upstream, for metrics.
+        settings: its limits and deadlines.
+        connect: makes a connection; raises OSError or TimeoutError.
+        sweeper: looks at the deadlines of its connections.
+    """
+
+    def __init__(self, name: str, settings: Upstream, connect: Connect, sweeper: Sweeper) -> None:
+        self.name: Final = name
+        self.settings: Final = settings
+        self.reader: Final = ResponseReader()
+        self.statistics: Final = PoolStatistics()
+        loop = asyncio.get_running_loop()
+        self.now: Final = loop.time
+        self._connect = connect
+        self._sweeper = sweeper
+        self._idle: list[UpstreamConnection] = []
+        self._all: set[UpstreamConnection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._queue: deque[_Waiting] = deque()
+
+    @property
+    def size(self) -> int:
+        """Connections open or being opened."""
+        return len(self._all) + len(self._connecting)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for an exchange."""
+        return len(self._idle)
+
+    def serve(self, exchange: "Exchange", *, fresh: bool = False) -> None:
+        """Give `exchange` a connection: now, when one is made, or when one is free.
+
+        Args:
+            exchange: told through its `start_on` or `fail`.
+            fresh: do not use an idle connection (for the one retry of PROMISES 20).
+        """
+        while self._idle and not fresh:
+            connection = self._idle.pop()
+            if connection.is_open:
+                self.statistics.reused += 1
+                exchange.start_on(connection)
+                return
+        if self.size < self.settings.connections:
+            self._open(exchange)
+        elif len(self._queue) < self.settings.queue:
+            self.statistics.waited += 1
+            waiting = _Waiting(self, exchange, self.now() + self.settings.queue_seconds)
+            self._queue.append(waiting)
+            self._sweeper.watch(waiting)
+        else:
+            exchange.fail(Reason.OVERLOADED)
+
+    def give_back(self, connection: UpstreamConnection) -> None:
+        """A connection whose exchange ended cleanly serves the next in the queue, or rests."""
+        waiting = self._next_waiting()
+        if waiting is not None:
+            waiting.exchange.start_on(connection)
+            return
+        connection.deadline = self.now() + self.settings.idle_seconds
+        self._idle.append(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """A connection ended; idempotent."""
+        if connection not in self._all:
+            return
+        self._all.discard(connection)
+        self._sweeper.forget(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if self._queue and self.size < self.settings.connections:
+            waiting = self._next_waiting()
+            if waiting is not None:
+                self._open(waiting.exchange)
+
+    def give_up(self, waiting: _Waiting) -> None:
+        """An exchange waited too long."""
+        self._sweeper.forget(waiting)
+        self._queue.remove(waiting)
+        waiting.exchange.fail(Reason.OVERLOADED)
+
+    def count_unsolicited(self) -> None:
+        """A connection sent what nobody asked for."""
+        self.statistics.unsolicited += 1
+
+    async def close(self) -> None:
+        """End all connections, those in use too."""
+        for task in list(self._connecting):
+            task.cancel()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+        for connection in list(self._all):
+            connection.discard()
+
+    def _next_waiting(self) -> _Waiting | None:
+        while self._queue:
+            waiting = self._queue.popleft()
+            self._sweeper.forget(waiting)
+            if not waiting.exchange.is_over:
+                return waiting
+        return None
+
+    def _open(self, exchange: "Exchange") -> None:
+        task = asyncio.create_task(self._connect_for(exchange))
+        self._connecting.add(task)
+
+    async def _connect_for(self, exchange: "Exchange") -> None:
+        task = asyncio.current_task()
+        failure: Reason | None = None
+        connection: UpstreamConnection | None = None
+        try:
+            async with asyncio.timeout(self.settings.connect_seconds):
+                connection = await self._connect(lambda: UpstreamConnection(self))
+        except TimeoutError:
+            failure = Reason.UPSTREAM_TIMEOUT
+        except OSError:
+            failure = Reason.UPSTREAM_UNREACHABLE
+        finally:
+            # Not a moment between: `size` counts the connection or its making, never both or none.
+            if task is not None:
+                self._connecting.discard(task)
+        if connection is None:
+            self.statistics.failed += 1
+            exchange.fail(failure or Reason.UPSTREAM_UNREACHABLE)
+            return
+        self.statistics.opened += 1
+        self._all.add(connection)
+        self._sweeper.watch(connection)
+        if exchange.is_over:
+            self.give_back(connection)
+        else:
+            exchange.start_on(connection)

@@ -1,0 +1,98 @@
+"""The response head as it goes to the client. Hot path; see `request_fields`."""
+
+from http import HTTPStatus
+from typing import Final
+
+from sidecar.model.head import RequestHead
+from sidecar.parse.fields import HOP_BY_HOP, tokens
+from sidecar.parse.framing import UNTIL_CLOSE
+from sidecar.parse.response import ResponseHead
+
+# Reason phrases are ours: an upstream's may hold anything (RFC 9112 section 4).
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
+}
+
+
+def status_line(status: int) -> bytes:
+    """The status line, with our own reason phrase."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+
+
+class ResponseFields:
+    """Writes response heads for the client.
+
+    Args:
+        request_id: name of the request id's field.
+        cookie: name of our session cookie: the upstream may not set it; ``""`` for none.
+    """
+
+    def __init__(self, request_id: str, cookie: str) -> None:
+        self._request_id = request_id.encode()
+        self._dropped = HOP_BY_HOP | {request_id.lower().encode()}
+        self._cookie = cookie.encode()
+
+    def compose(
+        self,
+        answer: ResponseHead,
+        head: RequestHead,
+        length: int | None,
+        request_id: bytes,
+        *,
+        keep_alive: bool,
+    ) -> bytes:
+        """The whole head, with its empty line.
+
+        Args:
+            answer: what the upstream sent.
+            head: the request it answers.
+            length: of the body as the client gets it: bytes, None for chunked, or UNTIL_CLOSE.
+            request_id: id of the exchange.
+            keep_alive: whether the connection stays open afterwards.
+        """
+        parts = [status_line(answer.status)]
+        dropped = self._dropped
+        if b"connection" in answer.first:
+            dropped = dropped.union(tokens(_values(answer, b"connection")))
+        for lower, name, value in answer.fields:
+            if lower in dropped or (lower == b"set-cookie" and self._is_ours(value)):
+                continue
+            parts += (name, b": ", value, b"\r\n")
+        self._append_framing(parts, answer, head, length)
+        if not keep_alive:
+            parts.append(b"Connection: close\r\n")
+        elif head.minor == 0:
+            parts.append(b"Connection: keep-alive\r\n")
+        parts += (self._request_id, b": ", request_id, b"\r\n\r\n")
+        return b"".join(parts)
+
+    @staticmethod
+    def _append_framing(
+        parts: list[bytes], answer: ResponseHead, head: RequestHead, length: int | None
+    ) -> None:
+        if length is None:
+            parts.append(b"Transfer-Encoding: chunked\r\n")
+            return
+        if head.method == "HEAD" or answer.status == 304:
+            # The length a GET would have had (RFC 9110 section 8.6); there is no body to frame.
+            announced = answer.first.get(b"content-length")
+            if announced is not None:
+                parts += (b"Content-Length: ", announced, b"\r\n")
+        elif length != UNTIL_CLOSE and answer.status != 204:
+            parts.append(b"Content-Length: %d\r\n" % length)
+
+    def interim(self, answer: ResponseHead) -> bytes:
+        """A 1xx head: only its own fields, no framing (RFC 9110 section 15.2)."""
+        parts = [status_line(answer.status)]
+        for lower, name, value in answer.fields:
+            if lower not in self._dropped and lower != b"set-cookie":
+                parts += (name, b": ", value, b"\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    def _is_ours(self, value: bytes) -> bool:
+        return bool(self._cookie) and value.partition(b"=")[0].strip() == self._cookie
+
+
+def _values(answer: ResponseHead, name: bytes) -> list[bytes]:
+    return answer.repeated.get(name) or [answer.first[name]]

@@ -1,0 +1,1 @@
+"""Connections of clients: accepting, reading heads and bodies, limits, draining."""

@@ -1,0 +1,116 @@
+"""The server: aiohttp's runner and sites around our own connections."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+from aiohttp import web
+
+from sidecar.clock import Sweeper
+from sidecar.forward.exchange import Exchange, Forwarder
+from sidecar.listen.downstream import Downstream
+from sidecar.listen.trust import TrustedPeers
+from sidecar.model.peer import Peer
+from sidecar.parse.request import RequestReader
+from sidecar.settings.schema import Listen
+
+
+class SidecarServer(web.Server):
+    """Makes a `Downstream` for each client connection and knows them all.
+
+    aiohttp gives listening on TCP, unix sockets and inherited sockets, and the order of ending;
+    not one of its request handlers is ever made.
+
+    Args:
+        settings: limits and deadlines.
+        forwarder: what exchanges share.
+        trusted: whose X-Forwarded-* is believed.
+        begin: starts the life of a request (`pipeline`).
+        sweeper: looks at the deadlines of connections.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: Listen,
+        forwarder: Forwarder,
+        trusted: TrustedPeers,
+        begin: Callable[[Exchange], None],
+        sweeper: Sweeper,
+    ) -> None:
+        super().__init__(_never_called)
+        self.limits: Final = settings.limits
+        self.deadlines: Final = settings.deadlines
+        self.forwarder: Final = forwarder
+        self.begin: Final = begin
+        self.reader: Final = RequestReader(
+            target_bytes=settings.limits.target_bytes, most_fields=settings.limits.fields
+        )
+        self.now: Final = asyncio.get_running_loop().time
+        self.refused_connections = 0
+        self._trusted = trusted
+        self._sweeper = sweeper
+        self._downstreams: set[Downstream] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __call__(self) -> Any:
+        """A protocol for a new connection (asyncio's protocol factory)."""
+        return Downstream(self)
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether we are ending: no connection is kept for another request."""
+        return self.forwarder.is_draining
+
+    @property
+    def open_connections(self) -> int:
+        """Client connections now open."""
+        return len(self._downstreams)
+
+    def admit(self, downstream: Downstream) -> bool:
+        """A connection was made; False when there are too many."""
+        if len(self._downstreams) >= self.limits.connections:
+            self.refused_connections += 1
+        self._downstreams.add(downstream)
+        self._empty.clear()
+        self._sweeper.watch(downstream)
+        return len(self._downstreams) <= self.limits.connections
+
+    def release(self, downstream: Downstream) -> None:
+        """A connection is gone."""
+        self._downstreams.discard(downstream)
+        self._sweeper.forget(downstream)
+        if not self._downstreams:
+            self._empty.set()
+
+    def peer_of(self, transport: asyncio.Transport) -> Peer:
+        """Who is at the other end."""
+        scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family == socket.AF_UNIX:
+            return Peer("unix", scheme, is_trusted=self._trusted.includes("unix"))
+        address = transport.get_extra_info("peername")[0].removeprefix("::ffff:").partition("%")[0]
+        return Peer(address, scheme, is_trusted=self._trusted.includes(address))
+
+    # -- aiohttp's order of ending: sites stop, then these two ------------------------------
+
+    def pre_shutdown(self) -> None:
+        """Connections at rest end now, others with their response."""
+        self.forwarder.is_draining = True
+        for downstream in list(self._downstreams):
+            downstream.drain()
+
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's signature
+        """Wait for what is in flight, at most `timeout` seconds; then break it off."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            for downstream in list(self._downstreams):
+                downstream.abort()
+
+
+async def _never_called(_request: web.BaseRequest) -> NoReturn:
+    raise AssertionError("requests are read by Downstream")

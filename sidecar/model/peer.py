@@ -1,0 +1,21 @@
+"""The other end of a client's connection."""
+
+
+class Peer:
+    """What is known of a client's connection; one for each connection, shared by its requests.
+
+    Attributes:
+        address: IP address without port, or ``unix``.
+        scheme: ``http`` or ``https``, as the client used it towards us.
+        is_trusted: whether it is a proxy whose X-Forwarded-* we believe (PROMISES 10).
+        forwarded: the X-Forwarded-For and -Proto fields as they go upstream for a peer that is
+            not trusted, each ended by CRLF.
+    """
+
+    __slots__ = ("address", "forwarded", "is_trusted", "scheme")
+
+    def __init__(self, address: str, scheme: str, *, is_trusted: bool) -> None:
+        self.address = address
+        self.scheme = scheme
+        self.is_trusted = is_trusted
+        self.forwarded = f"X-Forwarded-For: {address}\r\nX-Forwarded-Proto: {scheme}\r\n".encode()

@@ -1,0 +1,1 @@
+"""Bytes of a head -> a head, or a refusal. Pure; one reading of every message."""

@@ -1,0 +1,52 @@
+"""Rules about fields that more than one place needs."""
+
+from typing import Final
+
+# Fields of one hop (RFC 9110 section 7.6.1), proxies' credentials (RFC 9110 section 11.7), and
+# what belongs to framing, which we write ourselves. One table for both directions.
+HOP_BY_HOP: Final = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-authentication-info",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+
+# Fields that by their definition come once; two of them have two readings.
+SINGLE: Final = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"expect")
+
+# Fields that some frameworks let override the method or target that was authorized.
+OVERRIDES: Final = frozenset(
+    (
+        b"x-http-method",
+        b"x-http-method-override",
+        b"x-method-override",
+        b"x-original-url",
+        b"x-rewrite-url",
+    )
+)
+
+
+def tokens(values: list[bytes]) -> list[bytes]:
+    """The members of a comma-separated list field, in lower case (RFC 9110 section 5.6.1)."""
+    found = []
+    for value in values:
+        for member in value.split(b","):
+            token = member.strip(b" \t").lower()
+            if token:
+                found.append(token)
+    return found
+
+
+def normal_name(name: bytes) -> bytes:
+    """The name as CGI-like servers fold it: lower case, ``-`` is ``_`` (RFC 3875, 4.1.18)."""
+    return name.lower().replace(b"_", b"-")

@@ -1,0 +1,96 @@
+"""The bytes of one response head -> `ResponseHead`, or an error about the upstream."""
+
+import re
+from typing import Final
+
+import httptools
+
+from sidecar.model.head import NO_FIELDS, Field
+from sidecar.parse.framing import UpstreamMalformedError
+
+# RFC 9112 section 4. The reason phrase is bounded to visible characters and thrown away.
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [\t -~\x80-\xff]*)?\r\n")
+
+
+class ResponseHead:
+    """The head of one HTTP/1.x response.
+
+    Attributes:
+        status: status code, 100 to 999.
+        minor: minor version.
+        fields: all fields in order.
+        first: lower-case name -> first value.
+        repeated: lower-case name -> all values, for names that came more than once.
+    """
+
+    __slots__ = ("fields", "first", "minor", "repeated", "status")
+
+    def __init__(
+        self,
+        status: int,
+        minor: int,
+        fields: list[Field],
+        first: dict[bytes, bytes],
+        repeated: dict[bytes, list[bytes]],
+    ) -> None:
+        self.status = status
+        self.minor = minor
+        self.fields = fields
+        self.first = first
+        self.repeated = repeated
+
+
+class ResponseReader:
+    """Reads response heads, one after the other; keeps nothing between two.
+
+    Args:
+        most_fields: most fields accepted from an upstream.
+    """
+
+    def __init__(self, *, most_fields: int = 1000) -> None:
+        self._most_fields = most_fields
+        self._fields: list[Field] = []
+        self._first: dict[bytes, bytes] = {}
+        self._repeated: dict[bytes, list[bytes]] = NO_FIELDS
+        self._parser = httptools.HttpResponseParser(self)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by llhttp for each field."""
+        lower = name.lower()
+        self._fields.append((lower, name, value))
+        first = self._first
+        if lower in first:
+            if self._repeated is NO_FIELDS:
+                self._repeated = {}
+            self._repeated.setdefault(lower, [first[lower]]).append(value)
+        else:
+            first[lower] = value
+
+    def read(self, raw: bytes) -> ResponseHead:
+        """Read `raw`: one head, from its status line to the empty line, both included.
+
+        Raises:
+            UpstreamMalformedError: the head has no single reading.
+        """
+        start = _STATUS_LINE.match(raw)
+        if start is None:
+            raise UpstreamMalformedError("the status line is malformed")
+        self._fields = []
+        self._first = {}
+        self._repeated = NO_FIELDS
+        self._parser.__init__(self)
+        try:
+            self._parser.feed_data(raw)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            raise UpstreamMalformedError(str(error)) from None
+        if len(self._fields) > self._most_fields:
+            raise UpstreamMalformedError("too many fields")
+        return ResponseHead(
+            int(start[2]),
+            1 if start[1] == b"1" else 0,
+            self._fields,
+            self._first,
+            self._repeated,
+        )

@@ -1,0 +1,84 @@
+"""Every metric: name, kind, help, labels. What is exported is declared here and nowhere else."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One exported metric.
+
+    Attributes:
+        name: as scraped, unit included (Prometheus naming).
+        kind: counter, gauge or histogram.
+        help: one sentence.
+        labels: label names.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+REQUESTS: Final = Metric(
+    "sidecar_requests",
+    "counter",
+    "Requests by route, reason of the decision or failure, and status of the answer.",
+    ("route", "reason", "status"),
+)
+REQUEST_SECONDS: Final = Metric(
+    "sidecar_request_seconds",
+    "histogram",
+    "Time from the complete head to the last byte of the response.",
+    ("route",),
+)
+BYTES: Final = Metric(
+    "sidecar_body_bytes",
+    "counter",
+    "Payload relayed, by direction.",
+    ("direction",),
+)
+LOADS: Final = Metric(
+    "sidecar_loads",
+    "counter",
+    "Facts a decision missed in memory, by kind and by the tier that had them.",
+    ("kind", "tier"),
+)
+CLIENT_CONNECTIONS: Final = Metric(
+    "sidecar_client_connections", "gauge", "Client connections now open."
+)
+UPSTREAM_CONNECTIONS: Final = Metric(
+    "sidecar_upstream_connections",
+    "gauge",
+    "Connections to upstreams, by state.",
+    ("upstream", "state"),
+)
+UPSTREAM_EVENTS: Final = Metric(
+    "sidecar_upstream_events",
+    "counter",
+    "What happened to connections to upstreams.",
+    ("upstream", "event"),
+)
+CACHE_ENTRIES: Final = Metric(
+    "sidecar_cache_entries", "gauge", "Entries in memory, by region.", ("region",)
+)
+CACHE_LOOKUPS: Final = Metric(
+    "sidecar_cache_lookups",
+    "counter",
+    "Look-ups in memory, by region and result.",
+    ("region", "result"),
+)
+CACHE_EVICTIONS: Final = Metric(
+    "sidecar_cache_evictions", "counter", "Entries evicted from memory, by region.", ("region",)
+)
+LEASE_VALID: Final = Metric(
+    "sidecar_lease_valid",
+    "gauge",
+    "1 while the news of changes is known to flow and memory may be used.",
+)
+AUDIT_DROPPED: Final = Metric(
+    "sidecar_audit_dropped",
+    "counter",
+    "Audit records lost because their sink did not keep up.",
+)
