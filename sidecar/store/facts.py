@@ -1,0 +1,132 @@
+"""Reads the facts that decisions depend on, each in one round trip."""
+
+from typing import Any, Final
+
+import msgspec
+
+from sidecar.model.facts import (
+    Role,
+    RoleGrant,
+    RoleGraph,
+    RuleGrant,
+    Session,
+    Status,
+    User,
+)
+from sidecar.model.need import ABSENT, Absent, RolesNeed, SessionNeed, UserNeed
+from sidecar.model.shard import shard_of
+from sidecar.store.pool import Pool
+
+SESSION: Final = """
+SELECT version, id, tenant, subject,
+       extract(epoch FROM expires_at)::float8, extract(epoch FROM revoked_at)::float8
+FROM auth_session WHERE digest = %s
+"""
+
+# Lists come as JSON text in the shape of the facts: one row, and one decoder that checks it.
+# A grant that has expired may be missing already; what is still here is checked again later.
+USER: Final = """
+SELECT greatest(u.version, t.version), u.status = 'active' AND t.status = 'active',
+  (SELECT coalesce(json_agg(json_build_array(role, resource, extract(epoch FROM expires_at))
+                            ORDER BY role, resource), '[]')::text
+   FROM auth_role_grant AS g WHERE g.tenant = u.tenant AND g.subject = u.subject
+     AND (expires_at IS NULL OR expires_at > now())),
+  (SELECT coalesce(json_agg(json_build_array(json_build_array(effect, action, resource),
+                                             extract(epoch FROM expires_at))
+                            ORDER BY effect, action, resource), '[]')::text
+   FROM auth_rule_grant AS g WHERE g.tenant = u.tenant AND g.subject = u.subject
+     AND (expires_at IS NULL OR expires_at > now()))
+FROM auth_user AS u JOIN auth_tenant AS t ON t.slug = u.tenant
+WHERE u.tenant = %s AND u.subject = %s
+"""
+
+ROLES: Final = """
+SELECT t.roles_version,
+  (SELECT coalesce(json_agg(json_build_array(r.name,
+     (SELECT coalesce(json_agg(parent ORDER BY parent), '[]')
+      FROM auth_role_parent AS p WHERE p.tenant = r.tenant AND p.role = r.name),
+     (SELECT coalesce(json_agg(json_build_array(effect, action, resource)
+                               ORDER BY effect, action, resource), '[]')
+      FROM auth_role_rule AS u WHERE u.tenant = r.tenant AND u.role = r.name)
+   ) ORDER BY r.name), '[]')::text
+   FROM auth_role AS r WHERE r.tenant = t.slug)
+FROM auth_tenant AS t WHERE t.slug = %s
+"""
+
+_role_grants: Final = msgspec.json.Decoder(tuple[RoleGrant, ...])
+_rule_grants: Final = msgspec.json.Decoder(tuple[RuleGrant, ...])
+_roles: Final = msgspec.json.Decoder(tuple[Role, ...])
+
+
+class FactStore:
+    """The primary: what it says is so.
+
+    Args:
+        pool: connections to the primary, never to a standby.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def read(
+        self, need: SessionNeed | UserNeed | RolesNeed
+    ) -> Session | User | RoleGraph | Absent:
+        """The fact that `need` names, or `ABSENT`.
+
+        Raises:
+            StoresUnavailable: PostgreSQL could not be asked.
+        """
+        match need:
+            case SessionNeed(digest=digest, shard=shard):
+                return _session(await self._pool.fetch(SESSION, (digest,)), shard)
+            case UserNeed(tenant=tenant, subject=subject):
+                if not (_storable(tenant) and _storable(subject)):
+                    return ABSENT
+                return _user(await self._pool.fetch(USER, (tenant, subject)), need)
+            case RolesNeed(tenant=tenant):
+                if not _storable(tenant):
+                    return ABSENT
+                return _graph(await self._pool.fetch(ROLES, (tenant,)), tenant)
+
+
+def _storable(name: str) -> bool:
+    """Whether PostgreSQL could hold `name`: names in tokens may hold NUL or lone surrogates."""
+    return "\0" not in name and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def _session(rows: list[tuple[Any, ...]], shard: int) -> Session | Absent:
+    if not rows:
+        return ABSENT
+    version, identifier, tenant, subject, expires_at, revoked_at = rows[0]
+    # A token that names another shard than its session's would not hear of its revocation.
+    if shard_of(tenant) != shard:
+        return ABSENT
+    return Session(
+        version=version,
+        id=identifier,
+        tenant=tenant,
+        subject=subject,
+        expires_at=expires_at,
+        revoked_at=revoked_at,
+    )
+
+
+def _user(rows: list[tuple[Any, ...]], need: UserNeed) -> User | Absent:
+    if not rows:
+        return ABSENT
+    version, active, roles, rules = rows[0]
+    return User(
+        version=version,
+        tenant=need.tenant,
+        subject=need.subject,
+        status=Status.ACTIVE if active else Status.DISABLED,
+        roles=_role_grants.decode(roles),
+        rules=_rule_grants.decode(rules),
+    )
+
+
+def _graph(rows: list[tuple[Any, ...]], tenant: str) -> RoleGraph | Absent:
+    if not rows:
+        return ABSENT
+    version, roles = rows[0]
+    return RoleGraph(version=version, tenant=tenant, roles=_roles.decode(roles))

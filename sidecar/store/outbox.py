@@ -1,0 +1,130 @@
+"""What the relay and the publishers read: sequences, epochs, and changes not yet told."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import psycopg
+
+from sidecar.model.change import Change, ShardState
+from sidecar.model.errors import StoresUnavailable
+from sidecar.store.change import SINCE, changes_of
+from sidecar.store.pool import Connection, Pool, describe
+
+# Any constant will do; it must differ from that of the migrations.
+_LEADER_LOCK: Final = 0x5CA1_0002
+STATES: Final = "SELECT shard, seq, redis_epoch FROM auth_shard ORDER BY shard"
+STATE: Final = "SELECT shard, seq, redis_epoch FROM auth_shard WHERE shard = %s"
+RENEW: Final = """
+UPDATE auth_shard SET redis_epoch = redis_epoch + 1 WHERE shard = %s AND redis_epoch = %s
+"""
+LED: Final = """
+SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND ((classid::bigint << 32) | objid::bigint) = %s)
+"""
+# What a sidecar misses for longer than an hour it does not replay: it starts anew.
+PRUNE: Final = """
+WITH told AS (
+  DELETE FROM auth_outbox WHERE (shard, seq) IN (
+    SELECT shard, seq FROM auth_outbox WHERE created_at < now() - interval '1 hour'
+    ORDER BY created_at LIMIT 10000)
+), ended AS (
+  DELETE FROM auth_session WHERE digest IN (
+    SELECT digest FROM auth_session WHERE expires_at < now() - interval '1 day'
+    ORDER BY expires_at LIMIT 1000)
+)
+SELECT 1
+"""
+
+
+class Lead:
+    """The relay's role, held by one connection at a time; ends with the connection."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def wait(self, seconds: float) -> None:
+        """Returns at the next commit of a change, or after `seconds`.
+
+        Raises:
+            StoresUnavailable: the connection is gone, and the role with it.
+        """
+        try:
+            async for _ in self._connection.notifies(timeout=seconds, stop_after=1):
+                pass
+            # A listener would not notice a dead server: it waits for news, and none come.
+            await self._connection.execute("SELECT 1")
+        except (psycopg.Error, OSError) as error:
+            raise StoresUnavailable(describe(error)) from error
+
+
+class Outbox:
+    """Sequences and changes of all shards.
+
+    All raise `StoresUnavailable` when PostgreSQL cannot be asked.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def states(self) -> list[ShardState]:
+        """All shards, in order."""
+        return [ShardState(*row) for row in await self._pool.fetch(STATES)]
+
+    async def state(self, shard: int) -> ShardState:
+        """One shard."""
+        [row] = await self._pool.fetch(STATE, (shard,))
+        return ShardState(*row)
+
+    async def after(self, shard: int, seq: int, limit: int = 1000) -> tuple[Change, ...]:
+        """The next `limit` changes of `shard` after `seq`, oldest first.
+
+        They begin with a later one than ``seq + 1`` when that was pruned.
+        """
+        return changes_of(await self._pool.fetch(SINCE + " LIMIT %s", (shard, seq, limit)))
+
+    async def renew(self, shard: int, epoch: int) -> ShardState:
+        """Begins a new life of Redis's content, unless somebody else did so after `epoch`.
+
+        Returns the shard as it is then. Waits for transactions that change the shard.
+        """
+        # Two statements: within one, the reading half would see the row as it was before. Between
+        # them only more recent values can come, which serve as well.
+        async with self._pool.transaction() as connection:
+            await connection.execute(RENEW.encode(), (shard, epoch))
+        return await self.state(shard)
+
+    async def prune(self) -> None:
+        """Deletes changes told long ago, and sessions that ended long ago; a bounded number."""
+        await self._pool.fetch(PRUNE)
+
+    @asynccontextmanager
+    async def lead(self) -> AsyncIterator[Lead | None]:
+        """The role of the relay for the length of the block, or None while somebody else has it.
+
+        Asks on a pooled connection first: a connection of its own only opens when the role is
+        free. It needs sessions, hence no transaction-pooling PgBouncer in between.
+        """
+        [(led,)] = await self._pool.fetch(LED, (_LEADER_LOCK,))
+        if led:
+            yield None
+            return
+        try:
+            connection = await psycopg.AsyncConnection.connect(self._pool.conninfo, autocommit=True)
+        except (psycopg.Error, OSError) as error:
+            raise StoresUnavailable(describe(error)) from error
+        async with connection:
+            yield Lead(connection) if await _take(connection) else None
+
+
+async def _take(connection: Connection) -> bool:
+    try:
+        cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LEADER_LOCK,))
+        row = await cursor.fetchone()
+        await connection.execute("LISTEN auth_outbox")
+    except (psycopg.Error, OSError) as error:
+        raise StoresUnavailable(describe(error)) from error
+    return row is not None and bool(row[0])
