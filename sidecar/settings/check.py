@@ -70,12 +70,12 @@ def check_route_upstreams(root: Root, checker: Checker) -> None:
     for index, rule in enumerate(root.routes):
         path = ("routes", index, "upstream")
         if rule.upstream is None and len(names) > 1:
-            checker.wrong(path, f"is required with several upstreams: one of {', '.join(names)}")
+            checker.remark(path, f"is required with several upstreams: one of {', '.join(names)}")
         elif rule.upstream is not None and rule.upstream not in names:
             quoted = checker.quote(path, rule.upstream)
             suggestion = nearest(rule.upstream, names)
             known = "" if suggestion else f"; known are {', '.join(names)}"
-            checker.wrong(path, f"there is no upstream {quoted}{known}", suggestion)
+            checker.remark(path, f"there is no upstream {quoted}{known}", suggestion)
 
 
 def check_stores(root: Root, checker: Checker) -> None:

@@ -25,6 +25,11 @@ class Checker:
         """Note that the setting at `path` is wrong."""
         self._findings.add(self._positions.locate(path), path, message, suggestion)
 
+    def remark(self, path: Path, message: str, suggestion: str = "") -> None:
+        """As `wrong`, but other checks may still look at what is above `path`."""
+        if not self._findings.is_broken(path):
+            self._findings.remark(self._positions.locate(path), path, message, suggestion)
+
     def is_sound(self, path: Path) -> bool:
         """Whether nothing at, above or below `path` was found wrong."""
         return not self._findings.within(path)

@@ -8,15 +8,16 @@ class Positions:
 
     def __init__(self) -> None:
         self._places: dict[Path, Place] = {(): (1, 1)}
-        self._written: dict[Path, str] = {}
+        # Path -> (as written, what it stands for), for values with references.
+        self._written: dict[Path, tuple[str, str]] = {}
 
     def note(self, path: Path, place: Place) -> None:
         """Remember that the setting at `path` stands at `place`."""
         self._places[path] = place
 
-    def note_written(self, path: Path, text: str) -> None:
-        """Remember that the value at `path` was written as `text`: with its references."""
-        self._written[path] = text
+    def note_written(self, path: Path, text: str, value: str) -> None:
+        """Remember that `value` at `path` was written as `text`: with its references."""
+        self._written[path] = (text, value)
 
     def locate(self, path: Path) -> Place:
         """The (line, column) of `path`, or of what is nearest above it when it was left out.
@@ -37,4 +38,12 @@ class Positions:
 
         ``${DATABASE_HOST}`` is shown, never what it stands for (PROMISES 12).
         """
-        return f'"{self._written.get(path, value)}"'
+        written, _ = self._written.get(path, (value, ""))
+        return f'"{written}"'
+
+    def as_written(self, path: Path, message: str) -> str:
+        """`message`, values at or below `path` that came from elsewhere replaced as in `quote`."""
+        for below, (written, value) in self._written.items():
+            if below[: len(path)] == path and value:
+                message = message.replace(value, written)
+        return message

@@ -124,12 +124,12 @@ class Reader:
         bare = node.plain
         if has_reference(text):
             bare = True
-            self._positions.note_written(path, text)
             try:
                 text = expand(text, self._sources)
             except UnresolvedError as error:
                 self._findings.add(node.place, path, error.message, error.suggestion)
                 return stand_in(expected)
+            self._positions.note_written(path, node.text, text)
         elif is_text(expected) and (reading := yaml_reading(node)):
             self._wrong(node, path, f"{requirement(expected)}: {_as_text(node, reading)}")
             return stand_in(expected)

@@ -75,6 +75,7 @@ class Listen(Settings, frozen=True):
     """
 
     address: str = "127.0.0.1:8080"
+    # Connections that the kernel keeps until we accept them; it caps this at somaxconn.
     backlog: Count = 1024
     limits: Limits = field(default_factory=Limits)
     deadlines: Deadlines = field(default_factory=Deadlines)
@@ -83,6 +84,7 @@ class Listen(Settings, frozen=True):
 class Admin(Settings, frozen=True):
     """Health, metrics and administration; never reachable through the traffic listener."""
 
+    # As of listen.address; the default takes a free port on loopback.
     address: str = "127.0.0.1:0"
 
 
@@ -107,7 +109,9 @@ class Upstream(Settings, frozen=True):
     # Connections to it; a request waits for a free one at most `queue_seconds`. (503)
     connections: Count = 256
     queue_seconds: Positive = 5.0
+    # Requests that may wait for a connection; the next is refused at once. (503)
     queue: Annotated[int, Meta(ge=0)] = 1024
+    # The longest head of a response. (502)
     head_bytes: Count = 65_536
     # Host as the client sent it, or the upstream's own.
     keep_host: bool = True
@@ -118,12 +122,17 @@ class Postgres(Settings, frozen=True):
 
     secrets: ClassVar[frozenset[str]] = frozenset({"dsn"})
 
+    # `postgresql://user:password@host:port/database`, or libpq's key=value pairs. Secret.
     dsn: str
+    # Connections kept open when nothing is asked; 0, because a fleet is large.
     pool_min: Annotated[int, Meta(ge=0)] = 0
+    # Memory answers nearly everything; what it misses is short.
     pool_max: Count = 4
     # Waiting for a connection; then the stores count as unavailable. (503)
     pool_wait_seconds: Positive = 1.0
+    # Requests that may wait for a connection; the next counts the stores as unavailable. (503)
     pool_waiting: Count = 64
+    # PostgreSQL gives up a statement after this.
     statement_seconds: Positive = 1.0
 
 
@@ -132,9 +141,12 @@ class Redis(Settings, frozen=True):
 
     secrets: ClassVar[frozenset[str]] = frozenset({"url"})
 
+    # `redis://user:password@host:port/number`, `rediss://` for TLS, `unix:///path`. Secret.
     url: str
+    # Beyond this PostgreSQL is asked: waiting for the cache must cost less than missing it.
     command_seconds: Positive = 0.25
     connect_seconds: Positive = 0.5
+    # A command takes well under a millisecond, so few are enough.
     connections: Count = 8
     # Prefix of every key and channel.
     prefix: str = "sc"
@@ -144,6 +156,7 @@ class Stores(Settings, frozen=True):
     """Where facts come from."""
 
     postgres: Postgres
+    # Without it every sidecar reads what it misses from PostgreSQL.
     redis: Redis | None = None
     # Loading what a decision misses, all tiers together. (503)
     load_seconds: Positive = 0.3
@@ -154,19 +167,24 @@ class SessionCredential(Settings, frozen=True):
 
     # `__Host-` needs HTTPS; where TLS ends before us that prefix is the better name.
     cookie: str = "sidecar_session"
+    # Whether `Authorization: Bearer scs1_...` is accepted beside the cookie.
     bearer: bool = True
+    # From signing in to the end, whatever happens in between.
     lifetime_seconds: Positive = 43_200.0
 
 
 class Jwks(Settings, frozen=True):
     """Where an issuer's keys are: exactly one of the two."""
 
+    # https; http only on loopback. It is a JWK set (RFC 7517 section 5).
     url: str | None = None
+    # A JWK set; a relative name starts from the folder of the configuration.
     file: str | None = None
     # A removed key stops being accepted within this.
     refresh_seconds: Positive = 300.0
     # An unknown key id causes at most one fetch in this time, however many tokens name it.
     unknown_key_seconds: Positive = 10.0
+    # One fetch, all of it.
     fetch_seconds: Positive = 2.0
 
 
@@ -179,6 +197,7 @@ class Issuer(Settings, frozen=True):
         algorithms: allow-list; only asymmetric signatures.
         tenant: the tenant its subjects belong to.
         tenant_claim: or the claim that names it, which must then be one of `tenants`.
+        tenants: the tenants that the claim may choose from.
         subject_prefix: put before `sub`; two issuers of one tenant need different ones.
         types: accepted `typ` values, compared without ``application/`` and case; the empty string
             accepts a token without `typ`.
@@ -267,6 +286,12 @@ class RouteRule(Settings, frozen=True):
         permission: the action asked, e.g. ``orders:read``.
         resource: e.g. ``orders/{order_id}``, from the template's parameters.
         methods: none given means all; GET includes HEAD.
+        host: exact host name, without port; left out, the route is for any.
+        upstream: where it goes; may be left out when there is only one.
+        audiences: if given, a token must name one of them.
+        scopes: scopes that a token must all carry.
+        conceal: answer 404 instead of 401 and 403, so that nobody learns that it exists.
+        forward_credential: let the credential go upstream; by default it does not.
         name: for logs and metrics; made from methods and path when left out.
     """
 
@@ -290,27 +315,37 @@ class Cache(Settings, frozen=True):
     sessions: Count = 50_000
     tokens: Count = 50_000
     users: Count = 50_000
+    # One for each tenant.
     role_graphs: Count = 1_000
+    # Roles as users hold them, compiled; users with the same roles share one.
     role_sets: Count = 5_000
+    # Answers that something does not exist; apart, so that floods evict nothing that does.
     negative: Count = 20_000
     # Bound on how old an entry may get, although every change is announced.
     entry_seconds: Positive = 60.0
+    # How long "there is no such thing" is believed.
     negative_seconds: Positive = 3.0
     # Entries in Redis outlive those of memory: a restart finds them.
     redis_entry_seconds: Positive = 600.0
     # Memory is used only while the news from Redis is known to flow: this long after the last
     # proof of it (SYNC.md, lease).
     lease_seconds: Positive = 1.5
+    # How often that proof is asked for; at most half of the lease.
     heartbeat_seconds: Positive = 0.5
 
 
 class Features(Settings, frozen=True):
     """Each optimisation can be turned off; the answers stay the same, only slower."""
 
+    # Facts are kept in this process.
     memory_cache: bool = True
+    # Facts are read from and written to Redis.
     redis_cache: bool = True
+    # "There is no such thing" is remembered.
     negative_cache: bool = True
+    # Requests that miss the same fact at the same time share one read.
     single_flight: bool = True
+    # The outcome for one principal, route and resource is remembered while nothing changes.
     decision_memo: bool = True
 
 

@@ -1,0 +1,53 @@
+"""``sidecar run``."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from sidecar.cli.checking import load_or_fail
+from sidecar.settings.address import parse_address
+from sidecar.settings.schema import Root
+
+
+@click.command
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), required=True, envvar="SIDECAR_CONFIG",
+    show_envvar=True, help="The configuration file.",
+)  # fmt: skip
+@click.option(
+    "--listen", metavar="ADDRESS",
+    help="Listen here instead of at listen.address: host:port, [v6]:port or unix:/path.",
+)  # fmt: skip
+def run(config: Path, listen: str | None) -> None:
+    """Run the sidecar until it is told to stop (SIGTERM or Ctrl-C).
+
+    A configuration with any problem is refused as a whole. On SIGTERM what is in flight may finish.
+
+    \b
+    Examples:
+      sidecar run --config sidecar.yaml
+      sidecar run --config sidecar.yaml --listen 0.0.0.0:8080
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    root = load_or_fail(config)
+    if listen is not None:
+        root = listening_at(root, listen)
+    # The composition root brings every library; a wrong configuration must not wait for them.
+    from sidecar.assembly import serve  # noqa: PLC0415
+
+    raise SystemExit(serve(root))
+
+
+def listening_at(root: Root, address: str) -> Root:
+    """`root` with another address to listen at.
+
+    Raises:
+        click.BadParameter: it is not an address.
+    """
+    try:
+        parse_address(address)
+    except ValueError as error:
+        raise click.BadParameter(f"must be {error}.", param_hint="--listen") from None
+    return msgspec.structs.replace(
+        root, listen=msgspec.structs.replace(root.listen, address=address)
+    )
