@@ -49,6 +49,8 @@ class RequestReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp for each field; what it raises would end the parser."""
         lower = name.lower()
+        if value[-1:] <= b" ":  # llhttp leaves trailing white space (RFC 9110 section 5.5)
+            value = value.rstrip(b" \t")
         self._fields.append((lower, name, value))
         first = self._first
         if lower in first:

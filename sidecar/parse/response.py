@@ -57,6 +57,8 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp for each field."""
         lower = name.lower()
+        if value[-1:] <= b" ":  # llhttp leaves trailing white space (RFC 9110 section 5.5)
+            value = value.rstrip(b" \t")
         self._fields.append((lower, name, value))
         first = self._first
         if lower in first:
