@@ -22,8 +22,9 @@ from sidecar.settings.schema import RouteRule
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
 # What `RequestHead.host` can be: a name, an IPv4 address, or an IPv6 address in brackets.
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
-# One action, named in full: patterns (`orders:*`) are for rules. See `sidecar.authorize.actions`.
-_ACTION: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+)*")
+# One action, named in full: patterns (`orders:*`) are for rules. `sidecar.authorize.action` says
+# the same for whoever asks.
+_ACTION: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){0,7}")
 
 
 class RouteProblem(msgspec.Struct, frozen=True):

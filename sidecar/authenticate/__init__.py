@@ -1,0 +1,1 @@
+"""Who is asking: exactly one credential, and what it proves."""

@@ -1,0 +1,108 @@
+"""Finds the one credential of a request: ``Authorization: Bearer`` or our session cookie.
+
+Two of them, or the same one twice, are refused (PROMISES 4): whichever we took, somebody behind us
+might take the other. Every Authorization field counts, also of schemes that are not ours.
+What is found is a need: the fact that the decision depends on, named by a digest.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+from sidecar.authenticate.opaque import PREFIX, check, digest, digest_key, signing_key
+from sidecar.model.decision import Denial
+from sidecar.model.head import RequestHead
+from sidecar.model.need import SessionNeed, TokenNeed
+from sidecar.model.reason import Reason
+from sidecar.settings.schema import Credentials
+
+# A signed token of more claims than that belongs behind an opaque session.
+LONGEST_TOKEN: Final = 8_192
+_TOKEN_KEY_BYTES: Final = 16
+_BLANK: Final = b" \t"
+_PREFIX: Final = PREFIX.encode("ascii")
+
+
+class CredentialRules:
+    """Which credentials are accepted, from the settings."""
+
+    __slots__ = ("_bearer_sessions", "_cookie", "_digest_key", "_signing_key", "_tokens")
+
+    def __init__(self, settings: Credentials) -> None:
+        session = settings.session
+        self._cookie = None if session is None else session.cookie.encode("ascii")
+        self._bearer_sessions = session is not None and session.bearer
+        self._tokens = bool(settings.issuers)
+        self._signing_key = signing_key(settings.token_key)
+        self._digest_key = digest_key(settings.token_key)
+
+    def find(self, head: RequestHead) -> SessionNeed | TokenNeed | Denial:
+        """The need that stands for the one credential of `head`.
+
+        Returns:
+            The need; or a Denial: none (`NO_CREDENTIAL`), several, one that is malformed or not of
+            a kind we accept, or a session token we never signed (`UNKNOWN_SESSION`).
+        """
+        authorization = head.first.get(b"authorization")
+        if self._cookie is not None and b"cookie" in head.first:
+            cookies = _cookies_named(self._cookie, head)
+            if cookies:
+                if len(cookies) > 1 or authorization is not None:
+                    return Denial(Reason.SEVERAL_CREDENTIALS, "more than one credential")
+                return self._session(cookies[0])
+        if authorization is None:
+            return Denial(Reason.NO_CREDENTIAL, "neither an Authorization field nor our cookie")
+        if b"authorization" in head.repeated:
+            return Denial(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
+        return self._bearer(authorization)
+
+    def token_need(self, compact: bytes) -> TokenNeed:
+        """The need of a JWT: keyed, because parts of a JWT can be guessed."""
+        key = blake2b(compact, key=self._digest_key, digest_size=_TOKEN_KEY_BYTES).digest()
+        return TokenNeed(key, compact.decode("ascii"))
+
+    def _bearer(self, value: bytes) -> SessionNeed | TokenNeed | Denial:
+        # RFC 6750 section 2.1; the scheme is case-insensitive (RFC 9110 section 11.1).
+        scheme, _, credential = value.partition(b" ")
+        if scheme.lower() != b"bearer":
+            return _malformed("the Authorization scheme is not Bearer; others are not ours")
+        credential = credential.strip(_BLANK)
+        if credential.startswith(_PREFIX):
+            if self._bearer_sessions:
+                return self._session(credential)
+            return _malformed("sessions are not accepted as bearer tokens")
+        if not self._tokens:
+            return _malformed("no issuer of tokens is configured")
+        if len(credential) > LONGEST_TOKEN:
+            return _malformed(f"a token of more than {LONGEST_TOKEN} bytes")
+        if not credential.isascii() or credential.count(b".") != 2:
+            return _malformed("not a compact JWS: three parts (RFC 7515 section 7.1)")
+        return self.token_need(credential)
+
+    def _session(self, value: bytes) -> SessionNeed | Denial:
+        token = value.decode("latin-1")
+        shard = check(token, self._signing_key)
+        if shard is None:
+            if not value.startswith(_PREFIX):
+                return _malformed("not a session token")
+            return Denial(Reason.UNKNOWN_SESSION, "a session token that was not signed by us")
+        return SessionNeed(digest(token), shard)
+
+
+def _cookies_named(name: bytes, head: RequestHead) -> list[bytes]:
+    """The values of all cookies of that name, in all Cookie fields (RFC 6265 section 5.4).
+
+    Blanks around the name are no part of it, for us as for the parsers behind us.
+    """
+    values = head.repeated.get(b"cookie") or [head.first[b"cookie"]]
+    found = []
+    for value in values:
+        if name in value:
+            for pair in value.split(b";"):
+                key, _, content = pair.partition(b"=")
+                if key.strip(_BLANK) == name:
+                    found.append(content.strip(_BLANK))
+    return found
+
+
+def _malformed(detail: str) -> Denial:
+    return Denial(Reason.MALFORMED_CREDENTIAL, detail)

@@ -1,0 +1,1 @@
+"""Whether: roles, grants and rules; the only maker of `Permit`."""

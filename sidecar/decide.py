@@ -1,0 +1,210 @@
+"""The decision as one plain function: head in, `Permit` or `Denial` out, or what is missing.
+
+Nothing here waits, and nothing is remembered but in the snapshot. What the shell loads for a
+`Missing` it hands in as `loaded` and asks again; so with every cache off the answers are the same.
+
+An exception in here is a bug. It is not caught here: the pipeline answers it with
+`INTERNAL_ERROR`, which is a refusal.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
+
+from sidecar.authenticate.claims import check_time
+from sidecar.authenticate.credential import CredentialRules
+from sidecar.authorize.authorizer import Authorizer
+from sidecar.authorize.permit import Permit
+from sidecar.authorize.principal import principal_of
+from sidecar.authorize.subject import Subject
+from sidecar.cache.memory import Memory
+from sidecar.model.decision import Denial, Missing, Principal
+from sidecar.model.facts import RoleGraph, Session, Status, User, VerifiedToken
+from sidecar.model.head import RequestHead
+from sidecar.model.need import (
+    ABSENT,
+    Absent,
+    Found,
+    Need,
+    RolesNeed,
+    SessionNeed,
+    TokenNeed,
+    UserNeed,
+)
+from sidecar.model.reason import Reason
+from sidecar.model.route import Access, Route
+from sidecar.route.table import RouteTable, resource_of
+
+Loaded = Mapping[Need, Found | Denial]
+EMPTY: Final[Loaded] = MappingProxyType({})
+
+
+class Snapshot:
+    """All a decision reads. Made by the assembly, replaced as a whole when settings change.
+
+    Attributes:
+        routes: the table.
+        credentials: which credentials are accepted.
+        memory: the first cache level.
+        authorizer: grants, compiled.
+        leeways: by `iss` of the configured issuers, the seconds their clocks may differ.
+    """
+
+    __slots__ = ("authorizer", "credentials", "leeways", "memory", "routes")
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        credentials: CredentialRules,
+        memory: Memory,
+        authorizer: Authorizer,
+        leeways: Mapping[str, float],
+    ) -> None:
+        self.routes = routes
+        self.credentials = credentials
+        self.memory = memory
+        self.authorizer = authorizer
+        self.leeways = leeways
+
+
+def decide(
+    head: RequestHead,
+    wall: float,
+    instant: float,
+    snapshot: Snapshot,
+    loaded: Loaded = EMPTY,
+) -> Permit | Denial | Missing:
+    """Decide about one request.
+
+    Args:
+        head: the request.
+        wall: wall-clock instant, against which expiries are held.
+        instant: monotonic instant, against which the lease and the age of memory are held.
+        snapshot: what decisions read.
+        loaded: what the shell has loaded for this request; goes before memory.
+
+    Returns:
+        A `Permit`; a `Denial`, with the route and the principal as far as they are known; or
+        `Missing` with all that is known to be needed, never naming what `loaded` has.
+    """
+    match = snapshot.routes.match(head.host, head.method, head.path)
+    if isinstance(match, Denial):
+        return match
+    route = match.route
+    if route.access is Access.PUBLIC:
+        return snapshot.authorizer.admit(match, resource_of(match))
+    credential = snapshot.credentials.find(head)
+    if isinstance(credential, Denial):
+        return replace(credential, route=route)
+    subject = _recognize(credential, route, wall, _Look(instant, snapshot.memory, loaded), snapshot)
+    if not isinstance(subject, Subject):
+        return subject
+    if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
+        refused = _check_requirements(subject.fact, subject.principal, route)
+        if refused is not None:
+            return refused
+    return snapshot.authorizer.authorize(match, resource_of(match), subject)
+
+
+class _Look:
+    """Looks needs up: in what was loaded for this request, then in memory."""
+
+    __slots__ = ("_instant", "_loaded", "_memory")
+
+    def __init__(self, instant: float, memory: Memory, loaded: Loaded) -> None:
+        self._instant = instant
+        self._memory = memory
+        self._loaded = loaded
+
+    def up(self, need: Need) -> Found | Denial | None:
+        if self._loaded:
+            found = self._loaded.get(need)
+            if found is not None:
+                return found
+        return self._memory.find(need, self._instant)
+
+
+def _recognize(
+    credential: SessionNeed | TokenNeed, route: Route, wall: float, look: _Look, snapshot: Snapshot
+) -> Subject | Denial | Missing:
+    """Who presents `credential`, if it and its user are valid now."""
+    fact = look.up(credential)
+    if fact is None:
+        return Missing((credential,))
+    leeway = 0.0
+    if isinstance(fact, Session):
+        refused = _check_session(fact, wall)
+    elif isinstance(fact, VerifiedToken):
+        leeway = snapshot.leeways.get(fact.issuer, -1.0)
+        refused = _check_token(fact, wall, leeway)
+    else:
+        return _refuse_unknown(fact, route)
+    if refused is not None:
+        return replace(refused, route=route, principal=principal_of(fact))
+
+    user_need = UserNeed(fact.tenant, fact.subject)
+    user = look.up(user_need)
+    if user is not None:
+        refused = _check_user(user, fact)
+        if refused is not None:
+            return replace(refused, route=route, principal=principal_of(fact))
+    roles_need = RolesNeed(fact.tenant)
+    graph = look.up(roles_need)
+    if user is None or graph is None:
+        needs: tuple[Need, ...] = (user_need,) if user is None else ()
+        return Missing((*needs, roles_need) if graph is None else needs)
+    if isinstance(graph, Denial):
+        return replace(graph, route=route, principal=principal_of(fact))
+    if not isinstance(user, User | Absent) or not isinstance(graph, RoleGraph | Absent):
+        raise TypeError("a need was answered with a fact of another kind")
+    return snapshot.authorizer.subject(credential[0], fact, user, graph, wall, leeway)
+
+
+def _refuse_unknown(found: Found | Denial, route: Route) -> Denial:
+    """There is neither session nor token: a refusal that is known already, or an absence."""
+    if isinstance(found, Denial):
+        return replace(found, route=route)
+    if found is not ABSENT:
+        raise TypeError("a credential was answered with a fact of another kind")
+    return Denial(Reason.UNKNOWN_SESSION, "no such session", route)
+
+
+def _check_session(session: Session, wall: float) -> Denial | None:
+    if session.revoked_at is not None:
+        return Denial(Reason.SESSION_REVOKED, "the session was revoked")
+    if wall >= session.expires_at:
+        return Denial(Reason.SESSION_EXPIRED, "the session has expired")
+    return None
+
+
+def _check_token(token: VerifiedToken, wall: float, leeway: float) -> Denial | None:
+    """At each use, from memory too (PROMISES 9)."""
+    if leeway < 0:
+        return Denial(Reason.UNKNOWN_ISSUER, "the issuer is no longer configured")
+    return check_time(token, wall, leeway)
+
+
+def _check_user(user: Found | Denial, fact: Session | VerifiedToken) -> Denial | None:
+    if isinstance(user, User):
+        if user.status is not Status.ACTIVE:
+            return Denial(Reason.USER_DISABLED, "the user or its tenant is disabled")
+        return None
+    if isinstance(user, Denial):
+        return user
+    if isinstance(fact, VerifiedToken) and not fact.known_users_only:
+        return None
+    return Denial(Reason.UNKNOWN_USER, "no such user")
+
+
+def _check_requirements(token: VerifiedToken, principal: Principal, route: Route) -> Denial | None:
+    """What the route asks of tokens. Sessions have neither audience nor scopes to ask for."""
+    if route.audiences and route.audiences.isdisjoint(token.audiences):
+        detail = "the token names none of the route's audiences"
+        return Denial(Reason.WRONG_AUDIENCE, detail, route, principal)
+    lacking = route.scopes - token.scopes
+    if lacking:
+        detail = f"the token lacks {' '.join(sorted(lacking))}"
+        return Denial(Reason.MISSING_SCOPE, detail, route, principal)
+    return None
