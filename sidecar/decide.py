@@ -98,7 +98,9 @@ def decide(
     credential = snapshot.credentials.find(head)
     if isinstance(credential, Denial):
         return replace(credential, route=route)
-    subject = _recognize(credential, route, wall, _Look(instant, snapshot.memory, loaded), snapshot)
+    # Mostly nothing was loaded: then memory is asked directly.
+    facts = _Overlay(loaded, snapshot.memory) if loaded else snapshot.memory
+    subject = _recognize(credential, route, wall, instant, facts, snapshot)
     if not isinstance(subject, Subject):
         return subject
     if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
@@ -108,29 +110,30 @@ def decide(
     return snapshot.authorizer.authorize(match, resource_of(match), subject)
 
 
-class _Look:
-    """Looks needs up: in what was loaded for this request, then in memory."""
+class _Overlay:
+    """What was loaded for this request, before memory."""
 
-    __slots__ = ("_instant", "_loaded", "_memory")
+    __slots__ = ("_loaded", "_memory")
 
-    def __init__(self, instant: float, memory: Memory, loaded: Loaded) -> None:
-        self._instant = instant
-        self._memory = memory
+    def __init__(self, loaded: Loaded, memory: Memory) -> None:
         self._loaded = loaded
+        self._memory = memory
 
-    def up(self, need: Need) -> Found | Denial | None:
-        if self._loaded:
-            found = self._loaded.get(need)
-            if found is not None:
-                return found
-        return self._memory.find(need, self._instant)
+    def find(self, need: Need, now: float) -> Found | Denial | None:
+        found = self._loaded.get(need)
+        return self._memory.find(need, now) if found is None else found
 
 
 def _recognize(
-    credential: SessionNeed | TokenNeed, route: Route, wall: float, look: _Look, snapshot: Snapshot
+    credential: SessionNeed | TokenNeed,
+    route: Route,
+    wall: float,
+    instant: float,
+    facts: Memory | _Overlay,
+    snapshot: Snapshot,
 ) -> Subject | Denial | Missing:
     """Who presents `credential`, if it and its user are valid now."""
-    fact = look.up(credential)
+    fact = facts.find(credential, instant)
     if fact is None:
         return Missing((credential,))
     leeway = 0.0
@@ -145,13 +148,13 @@ def _recognize(
         return replace(refused, route=route, principal=principal_of(fact))
 
     user_need = UserNeed(fact.tenant, fact.subject)
-    user = look.up(user_need)
+    user = facts.find(user_need, instant)
     if user is not None:
         refused = _check_user(user, fact)
         if refused is not None:
             return replace(refused, route=route, principal=principal_of(fact))
     roles_need = RolesNeed(fact.tenant)
-    graph = look.up(roles_need)
+    graph = facts.find(roles_need, instant)
     if user is None or graph is None:
         needs: tuple[Need, ...] = (user_need,) if user is None else ()
         return Missing((*needs, roles_need) if graph is None else needs)

@@ -25,7 +25,7 @@ _PREFIX: Final = PREFIX.encode("ascii")
 class CredentialRules:
     """Which credentials are accepted, from the settings."""
 
-    __slots__ = ("_bearer_sessions", "_cookie", "_digest_key", "_signing_key", "_tokens")
+    __slots__ = ("_bearer_sessions", "_cookie", "_digest", "_signing_key", "_tokens")
 
     def __init__(self, settings: Credentials) -> None:
         session = settings.session
@@ -33,7 +33,8 @@ class CredentialRules:
         self._bearer_sessions = session is not None and session.bearer
         self._tokens = bool(settings.issuers)
         self._signing_key = signing_key(settings.token_key)
-        self._digest_key = digest_key(settings.token_key)
+        # Begun once: copying the keyed state is cheaper than keying it for each request.
+        self._digest = blake2b(key=digest_key(settings.token_key), digest_size=_TOKEN_KEY_BYTES)
 
     def find(self, head: RequestHead) -> SessionNeed | TokenNeed | Denial:
         """The need that stands for the one credential of `head`.
@@ -57,8 +58,9 @@ class CredentialRules:
 
     def token_need(self, compact: bytes) -> TokenNeed:
         """The need of a JWT: keyed, because parts of a JWT can be guessed."""
-        key = blake2b(compact, key=self._digest_key, digest_size=_TOKEN_KEY_BYTES).digest()
-        return TokenNeed(key, compact.decode("ascii"))
+        state = self._digest.copy()
+        state.update(compact)
+        return TokenNeed(state.digest(), compact.decode("ascii"))
 
     def _bearer(self, value: bytes) -> SessionNeed | TokenNeed | Denial:
         # RFC 6750 section 2.1; the scheme is case-insensitive (RFC 9110 section 11.1).

@@ -11,7 +11,6 @@ Everything below ``/_sidecar/`` is ours: rules of the settings neither name nor 
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 from sidecar.model.decision import Denial
@@ -125,25 +124,27 @@ class Tree:
 
 
 def _walk(node: _Node, segments: Sequence[str], at: int) -> Terminal | None:
-    """Depth first, the most specific branch first. As deep as the deepest template, not the path.
+    """Depth first, the most specific branch first; calls itself only where there is a choice.
 
-    Each node is visited at most once, since a tree has one way to each.
+    No node is visited twice, since a tree has one way to each; and none is deeper than the deepest
+    template, however long the path.
     """
-    if at == len(segments):
-        return node.end
-    segment = segments[at]
-    literal = node.literals.get(segment)
-    if literal is not None:
-        found = _walk(literal, segments, at + 1)
-        if found is not None:
-            return found
-    if not segment:
-        return None
-    if node.parameter is not None:
-        found = _walk(node.parameter, segments, at + 1)
-        if found is not None:
-            return found
-    return node.tail
+    while at < len(segments):
+        segment = segments[at]
+        at += 1
+        literal = node.literals.get(segment)
+        # No parameter and no tail begins with an empty segment.
+        parameter, tail = (node.parameter, node.tail) if segment else (None, None)
+        if literal is None:
+            if parameter is None or tail is not None:
+                return (parameter and _walk(parameter, segments, at)) or tail
+            node = parameter
+        elif parameter is None and tail is None:
+            node = literal
+        else:
+            found = _walk(literal, segments, at)
+            return found or (parameter and _walk(parameter, segments, at)) or tail
+    return node.end
 
 
 class RouteTable:
@@ -210,17 +211,8 @@ def resource_of(match: RouteMatch) -> str:
     template = match.route.resource
     if template is None:
         return ""
-    pieces = _pieces(template)
-    parameters = match.parameters
-    return "".join(
-        [parameters[piece] if at % 2 else piece for at, piece in enumerate(pieces)]
-    ).rstrip("/")
-
-
-@lru_cache(maxsize=4096)
-def _pieces(template: str) -> tuple[str, ...]:
-    """``a/{b}/c`` -> ``("a/", "b", "/c")``: literals at even places, names at odd ones."""
-    return tuple(template.replace("}", "{").split("{"))
+    # `check_resource` lets nothing into a template but whole names of parameters in braces.
+    return template.format_map(match.parameters).rstrip("/")
 
 
 def _method_denied(terminal: Terminal) -> Denial:
