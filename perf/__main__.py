@@ -24,6 +24,8 @@ def run(names: Iterable[str], rounds: int, seconds: float) -> list[Figure]:
         RuntimeError: a proxy did not start, let through what it must refuse, or answered wrong.
     """
     with ExitStack() as stack:
+        # Whatever is started from here on is on this core, but for the proxies (`peers.peer`).
+        stack.enter_context(machine.pinned(machine.LOAD_CORE))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perf-")))
         _tell(f"signing {TOKENS} tokens")
         workload = prepared(folder)

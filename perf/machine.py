@@ -9,6 +9,8 @@ from pathlib import Path
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
+_GIVEN = os.sched_getaffinity(0)
+
 # The proxy alone on the first, everything else on the second.
 PROXY_CORE, LOAD_CORE = 0, 1
 
@@ -39,15 +41,15 @@ def _own_cpu_seconds(pid: int) -> float:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """How many cores this process was given."""
+    return len(_GIVEN)
 
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
     """What is started inside stays on one core: children inherit it, threads too."""
     before = os.sched_getaffinity(0)
-    if core in before:
+    if core in _GIVEN:
         os.sched_setaffinity(0, {core})
     try:
         yield

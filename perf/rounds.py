@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from perf import machine
 from perf.peers.peer import Peer
 from perf.workload import Workload
 
@@ -44,11 +43,8 @@ class Figure:
 
 @contextmanager
 def upstream() -> Iterator[int]:
-    """The cheap upstream on the load's core; yields its port."""
-    with machine.pinned(machine.LOAD_CORE):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "perf.load.upstream"], stdout=subprocess.PIPE
-        )
+    """The cheap upstream; yields its port."""
+    child = subprocess.Popen([sys.executable, "-m", "perf.load.upstream"], stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
         yield int(child.stdout.readline())
@@ -94,8 +90,7 @@ def _measure(peer: Peer, workload: Workload, number: int, seconds: float) -> Fig
         ("seconds", seconds),
     ):
         command += [f"--{name}", str(value)]
-    with machine.pinned(machine.LOAD_CORE):
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"{peer.name}: {ended.stderr.strip()[-2_000:]}")
     told = json.loads(ended.stdout)
