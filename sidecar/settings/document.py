@@ -112,7 +112,8 @@ class _Builder:
         except yaml.reader.ReaderError as error:
             before = text[: error.position]
             place = (before.count("\n") + 1, len(before) - before.rfind("\n"))
-            self._refuse(place, (), f"character U+{ord(error.character):04X} is not allowed here")
+            code_point = ord(text[error.position])
+            self._refuse(place, (), f"character U+{code_point:04X} is not allowed here")
         except (ValueError, OverflowError):
             # The scanner's own: "\UFFFFFFFF", %YAML with thousands of digits.
             self._refuse((1, 1), (), "not valid YAML: a number or an escape is out of range")

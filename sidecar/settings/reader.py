@@ -58,7 +58,7 @@ class Reader:
         for key, child in node.entries:
             below = (*path, key.text)
             if key.text not in fields:
-                self._unknown_key(key, path, fields)
+                self._unknown_key(key, path, expected)
                 continue
             self._place(below, child, key.place)
             values[key.text] = self.read(child, fields[key.text].type, below)
@@ -68,18 +68,18 @@ class Reader:
                 values[name] = stand_in(field.type)
         return expected.cls(**values)
 
-    def _unknown_key(self, key: Scalar, path: Path, fields: dict[str, inspect.Field]) -> None:
-        # `{token_key:secret}` is one key to YAML: what follows the colon is not shown.
+    def _unknown_key(self, key: Scalar, path: Path, expected: inspect.StructType) -> None:
+        names = [field.name for field in expected.fields]
+        # `{token_key:secret}` is one key to YAML, and so is what follows a slipped comma or line
+        # break. In a section with secrets only what resembles a setting's name is shown.
         name, colon, _ = key.text.partition(":")
+        suggestion = nearest(name, names)
+        below = (*path, name) if suggestion or not getattr(expected.cls, "secrets", None) else path
         if colon:
-            message = "a space is missing after the `:`"
-            self._findings.remark(key.place, (*path, name), message)
+            self._findings.remark(key.place, below, "a space is missing after the `:`")
             return
-        suggestion = nearest(name, fields)
-        message = "unknown key"
-        if not suggestion:
-            message += "; known here: " + ", ".join(fields)
-        self._findings.remark(key.place, (*path, name), message, suggestion)
+        message = "unknown key" if suggestion else f"unknown key; known here: {', '.join(names)}"
+        self._findings.remark(key.place, below, message, suggestion)
 
     def _dictionary(self, node: Node, expected: inspect.DictType, path: Path) -> dict[str, Any]:
         if not isinstance(node, Mapping):
