@@ -1,0 +1,225 @@
+"""Memory: what may be used when, and what is forgotten."""
+
+import pytest
+
+from sidecar.cache.memory import Memory
+from sidecar.model.decision import Denial
+from sidecar.model.facts import RoleGraph, Session, User, VerifiedToken
+from sidecar.model.need import ABSENT, Found, Need, RolesNeed, SessionNeed, TokenNeed, UserNeed
+from sidecar.model.reason import Reason
+from sidecar.settings.schema import Cache
+
+SESSION = SessionNeed(b"d" * 32, 3)
+TOKEN = TokenNeed(b"k" * 16, "a.b.c")
+ANN = UserNeed("acme", "ann")
+ROLES = RolesNeed("acme")
+
+
+def user(version: int = 1) -> User:
+    return User(version=version, tenant="acme", subject="ann")
+
+
+def token(key_id: str = "k1", issuer: str = "https://id") -> VerifiedToken:
+    return VerifiedToken(issuer=issuer, key_id=key_id, tenant="acme", subject="ann", expires_at=1e9)
+
+
+FACTS: list[tuple[Need, Found]] = [
+    (SESSION, Session(version=1, id="s", tenant="acme", subject="ann", expires_at=1e9)),
+    (ANN, user()),
+    (ROLES, RoleGraph(version=1, tenant="acme")),
+    (TOKEN, token()),
+]
+
+
+@pytest.fixture
+def memory() -> Memory:
+    made = Memory(Cache(), jitter=lambda: 0.5)
+    made.lease_until = 10_000.0
+    return made
+
+
+@pytest.mark.parametrize(("need", "fact"), FACTS)
+def test_what_was_put_is_found(memory: Memory, need: Need, fact: Found) -> None:
+    memory.put(need, fact, 0.0)
+    assert memory.find(need, 1.0) is fact
+
+
+@pytest.mark.parametrize(("need", "fact"), FACTS)
+def test_facts_of_the_stores_need_the_lease(memory: Memory, need: Need, fact: Found) -> None:
+    memory.put(need, fact, 0.0)
+    memory.lease_until = 1.0
+    assert memory.find(need, 0.9) is fact
+    assert (memory.find(need, 1.0) is fact) is (need is TOKEN)
+
+
+@pytest.mark.parametrize("need", [SESSION, ANN, ROLES])
+def test_absence_needs_the_lease_too(memory: Memory, need: Need) -> None:
+    memory.put(need, ABSENT, 0.0)
+    assert memory.find(need, 1.0) is ABSENT
+    memory.lease_until = 1.0
+    assert memory.find(need, 1.0) is None
+
+
+def test_without_a_first_lease_nothing_is_used() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5)
+    memory.put(ANN, user(), 0.0)
+    assert memory.find(ANN, 0.0) is None
+
+
+@pytest.mark.parametrize(("chance", "seconds"), [(0.0, 54.0), (0.5, 60.0), (1.0, 66.0)])
+def test_entries_expire_after_writing_with_jitter(chance: float, seconds: float) -> None:
+    memory = Memory(Cache(entry_seconds=60.0), jitter=lambda: chance)
+    memory.lease_until = 1e6
+    memory.put(ANN, user(), 100.0)
+    assert memory.find(ANN, 100.0 + seconds - 0.01) is not None
+    assert memory.find(ANN, 100.0 + seconds + 0.01) is None
+    assert memory.statistics().users.entries == 0
+
+
+def test_reading_does_not_prolong(memory: Memory) -> None:
+    memory.put(ANN, user(), 0.0)
+    for instant in range(60):
+        assert memory.find(ANN, float(instant)) is not None
+    assert memory.find(ANN, 60.0) is None
+
+
+def test_refusals_and_absences_live_shortly(memory: Memory) -> None:
+    refused = Denial(Reason.BAD_SIGNATURE)
+    memory.put(TOKEN, refused, 0.0)
+    memory.put(ANN, ABSENT, 0.0)
+    assert memory.find(TOKEN, 2.9) is refused
+    assert memory.find(ANN, 2.9) is ABSENT
+    assert memory.find(TOKEN, 3.1) is None
+    assert memory.find(ANN, 3.1) is None
+    assert memory.statistics().negative.entries == 0
+
+
+@pytest.mark.parametrize("reason", [Reason.TOKEN_NOT_YET_VALID, Reason.STORES_UNAVAILABLE])
+def test_what_may_be_over_in_a_moment_is_not_kept(memory: Memory, reason: Reason) -> None:
+    memory.put(TOKEN, Denial(reason), 0.0)
+    assert memory.find(TOKEN, 0.0) is None
+
+
+def test_an_older_version_is_ignored(memory: Memory) -> None:
+    newer, same = user(5), user(5)
+    memory.put(ANN, newer, 0.0)
+    memory.put(ANN, user(4), 0.0)
+    assert memory.find(ANN, 1.0) is newer
+    memory.put(ANN, same, 50.0)
+    assert memory.find(ANN, 100.0) is same
+
+
+def test_absence_replaces_the_fact_and_the_fact_the_absence(memory: Memory) -> None:
+    memory.put(ANN, user(), 0.0)
+    memory.put(ANN, ABSENT, 0.0)
+    assert memory.find(ANN, 1.0) is ABSENT
+    found = user()
+    memory.put(ANN, found, 1.0)
+    assert memory.find(ANN, 1.0) is found
+    memory.drop(ANN)
+    assert memory.find(ANN, 1.0) is None
+
+
+def test_without_negative_entries_absence_still_removes_the_fact() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5, negative=False)
+    memory.lease_until = 10.0
+    memory.put(ANN, user(), 0.0)
+    memory.put(ANN, ABSENT, 0.0)
+    memory.put(TOKEN, Denial(Reason.BAD_SIGNATURE), 0.0)
+    assert memory.find(ANN, 1.0) is None
+    assert memory.find(TOKEN, 1.0) is None
+
+
+def test_turned_off_it_finds_nothing() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5, enabled=False)
+    memory.lease_until = 10.0
+    for need, fact in FACTS:
+        memory.put(need, fact, 0.0)
+        assert memory.find(need, 0.0) is None
+
+
+@pytest.mark.parametrize(("need", "fact"), FACTS)
+def test_drop_forgets_fact_and_absence(memory: Memory, need: Need, fact: Found) -> None:
+    memory.put(need, fact, 0.0)
+    memory.drop(need)
+    assert memory.find(need, 0.0) is None
+    memory.put(need, ABSENT, 0.0)
+    memory.drop(need)
+    assert memory.find(need, 0.0) is None
+
+
+def test_a_session_is_dropped_by_its_digest(memory: Memory) -> None:
+    memory.put(*FACTS[0], 0.0)
+    memory.drop_session(SESSION.digest)
+    assert memory.find(SESSION, 0.0) is None
+
+
+def test_a_tenant_is_dropped_with_its_users_only(memory: Memory) -> None:
+    other = UserNeed("other", "ann")
+    gone = UserNeed("acme", "gone")
+    for need in (ANN, other):
+        memory.put(need, user(), 0.0)
+    memory.put(gone, ABSENT, 0.0)
+    memory.put(ROLES, RoleGraph(version=1, tenant="acme"), 0.0)
+    memory.drop_tenant("acme")
+    found = [memory.find(need, 0.0) is not None for need in (ANN, gone, ROLES, other)]
+    assert found == [False, False, False, True]
+
+
+def test_a_removed_key_ends_its_tokens(memory: Memory) -> None:
+    kept, gone, foreign = (TokenNeed(bytes((n,)) * 16, "a.b.c") for n in range(3))
+    memory.put(kept, token("new"), 0.0)
+    memory.put(gone, token("old"), 0.0)
+    memory.put(foreign, token("old", "https://other"), 0.0)
+    memory.drop_tokens_of_key("https://id", {"new"})
+    assert [memory.find(need, 0.0) is not None for need in (kept, gone, foreign)] == [
+        True,
+        False,
+        True,
+    ]
+
+
+def test_new_keys_end_refusals_they_may_turn_around(memory: Memory) -> None:
+    unknown, expired = TokenNeed(b"u" * 16, "a.b.c"), TokenNeed(b"e" * 16, "a.b.c")
+    memory.put(unknown, Denial(Reason.UNKNOWN_KEY), 0.0)
+    memory.put(expired, Denial(Reason.TOKEN_EXPIRED), 0.0)
+    memory.put(ANN, ABSENT, 0.0)
+    memory.drop_tokens_of_key("https://id", set())
+    assert memory.find(unknown, 0.0) is None
+    assert memory.find(expired, 0.0) is not None
+    assert memory.find(ANN, 0.0) is ABSENT
+
+
+def test_flush_forgets_all(memory: Memory) -> None:
+    for need, fact in FACTS:
+        memory.put(need, fact, 0.0)
+    memory.flush()
+    assert all(memory.find(need, 0.0) is None for need, _ in FACTS)
+
+
+def test_a_user_called_as_a_need_is_not_that_need(memory: Memory) -> None:
+    namesake = UserNeed("acme", "roles")
+    assert tuple(namesake) != tuple(ROLES)
+    memory.put(namesake, ABSENT, 0.0)
+    assert memory.find(ROLES, 0.0) is None
+
+
+def test_a_flood_of_bad_tokens_evicts_no_good_one() -> None:
+    memory = Memory(Cache(tokens=10, negative=10), jitter=lambda: 0.5)
+    memory.put(TOKEN, token(), 0.0)
+    for number in range(1_000):
+        need = TokenNeed(number.to_bytes(16, "big"), "x.y.z")
+        memory.put(need, Denial(Reason.BAD_SIGNATURE), 0.0)
+    assert memory.find(TOKEN, 1.0) is not None
+    assert memory.statistics().negative.entries == 10
+    assert memory.statistics().negative.evictions == 990
+
+
+def test_statistics_count_what_was_of_use(memory: Memory) -> None:
+    memory.put(ANN, user(), 0.0)
+    memory.find(ANN, 1.0)
+    memory.find(ANN, 100.0)
+    memory.find(SESSION, 1.0)
+    counted = memory.statistics()
+    assert (counted.users.hits, counted.users.misses) == (1, 1)
+    assert (counted.sessions.hits, counted.sessions.misses) == (0, 1)
