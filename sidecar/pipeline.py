@@ -37,14 +37,14 @@ class Loaded(Protocol):
 
     @property
     def tier(self) -> str:
-        """``memory``, ``redis``, ``postgresql`` or ``issuer``."""
+        """``memory``, ``redis``, ``postgres`` or ``verifier``."""
 
 
 class Loader(Protocol):
     """Memory -> Redis -> PostgreSQL (`sync.tiers`)."""
 
-    async def load(self, need: Need) -> Loaded:
-        """Find `need`; raises StoresUnavailable."""
+    async def load(self, need: Need, now: float) -> Loaded:
+        """Find `need` at the monotonic instant `now`; raises StoresUnavailable."""
 
 
 class Pipeline:
@@ -82,7 +82,7 @@ class Pipeline:
         """Decide at once where memory knows enough: nearly always."""
         verdict = self._decide(exchange, {})
         if verdict.__class__ is Missing:
-            task = asyncio.create_task(self._load_and_decide(exchange, verdict))  # type: ignore[arg-type]  # the class was just compared
+            task = asyncio.create_task(self._load_and_decide(exchange, verdict))
             self._loading.add(task)
             task.add_done_callback(self._loading.discard)
         else:
@@ -97,7 +97,7 @@ class Pipeline:
                     if not isinstance(concluded, Missing):
                         break
                     for need in concluded.needs:
-                        found = await self._loader.load(need)
+                        found = await self._loader.load(need, instant())
                         self._meters.loads[type(need).__name__, found.tier] += 1
                         loaded[need] = found.fact
                     concluded = self._decide(exchange, loaded)
@@ -122,7 +122,7 @@ class Pipeline:
         if exchange.is_over:
             return
         if verdict.__class__ is Permit:
-            exchange.forward(verdict)  # type: ignore[arg-type]  # the class was just compared
+            exchange.forward(verdict)
         elif isinstance(verdict, Denial):
             exchange.refuse(verdict)
         else:

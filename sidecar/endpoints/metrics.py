@@ -80,7 +80,7 @@ class Metrics:
         self._regions = regions
         self._gauges = tuple(gauges)
         self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)  # type: ignore[arg-type]  # a collector needs only collect()
+        self._registry.register(self)
 
     def scrape(self) -> bytes:
         """The exposition."""

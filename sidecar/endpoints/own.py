@@ -12,27 +12,49 @@ from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 
+from sidecar.model.errors import StoresUnavailable
+
 PREFIX: Final = "/_sidecar/"
 
-# Ends the session with this public id, of this tenant.
+# Ends the session with this public id, of this tenant; tells whether there was one.
 EndSession = Callable[[str, str], Awaitable[bool]]
-_END_SESSION: Final = web.AppKey("end_session", EndSession)
-_COOKIE: Final = web.AppKey("cookie", str)
 
 
-def own_application(end_session: EndSession, cookie: str) -> web.Application:
-    """The application.
+class OwnEndpoints:
+    """The endpoints.
 
     Args:
-        end_session: revokes a session by tenant and public id; tells whether there was one.
+        end_session: revokes a session.
         cookie: name of the session cookie, cleared on signing out; ``""`` for none.
     """
-    application = web.Application()
-    application[_END_SESSION] = end_session
-    application[_COOKIE] = cookie
-    application.router.add_get(PREFIX + "me", _me)
-    application.router.add_post(PREFIX + "sign-out", _sign_out)
-    return application
+
+    def __init__(self, end_session: EndSession, cookie: str) -> None:
+        self._end_session = end_session
+        self._cookie = cookie
+
+    def application(self) -> web.Application:
+        """The application that serves them."""
+        application = web.Application()
+        application.router.add_get(PREFIX + "me", _me)
+        application.router.add_post(PREFIX + "sign-out", self._sign_out)
+        return application
+
+    async def _sign_out(self, request: web.Request) -> web.Response:
+        """Revoke the session that was presented. A token is its issuer's to revoke."""
+        if not _is_same_origin(request):
+            raise web.HTTPForbidden(text="signing out from another site is refused")
+        session = unquote(request.headers["Sidecar-Session"])
+        if not session:
+            raise web.HTTPConflict(text="the credential is a token; sign out where it was issued")
+        try:
+            await self._end_session(unquote(request.headers["Sidecar-Tenant"]), session)
+        except StoresUnavailable:
+            # Not stored, so not revoked: never success (PROMISES 16).
+            raise web.HTTPServiceUnavailable(text="not signed out: try again") from None
+        answer = web.Response(status=204, headers={"Cache-Control": "no-store"})
+        if self._cookie:
+            answer.del_cookie(self._cookie, path="/")
+        return answer
 
 
 async def _me(request: web.Request) -> web.Response:
@@ -49,20 +71,6 @@ async def _me(request: web.Request) -> web.Response:
         },
         headers={"Cache-Control": "no-store"},
     )
-
-
-async def _sign_out(request: web.Request) -> web.Response:
-    """Revoke the session that was presented. A token is its issuer's to revoke."""
-    if not _is_same_origin(request):
-        raise web.HTTPForbidden(text="signing out from another site is refused")
-    session = unquote(request.headers["Sidecar-Session"])
-    if not session:
-        raise web.HTTPConflict(text="the credential is a token; sign out where it was issued")
-    await request.app[_END_SESSION](unquote(request.headers["Sidecar-Tenant"]), session)
-    answer = web.Response(status=204, headers={"Cache-Control": "no-store"})
-    if request.app[_COOKIE]:
-        answer.del_cookie(request.app[_COOKIE], path="/")
-    return answer
 
 
 def _is_same_origin(request: web.Request) -> bool:

@@ -45,6 +45,8 @@ class RequestReader:
         self._first: dict[bytes, bytes] = {}
         self._repeated: dict[bytes, list[bytes]] = NO_FIELDS
         self._parser = httptools.HttpRequestParser(self)
+        # Made anew in place for each head (0.7 µs), also after an error.
+        self._renew = self._parser.__init__  # type: ignore[misc]  # the class is final in C
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp for each field; what it raises would end the parser."""
@@ -87,10 +89,9 @@ class RequestReader:
         self._fields = []
         self._first = {}
         self._repeated = NO_FIELDS
-        parser = self._parser
-        parser.__init__(self)
+        self._renew(self)
         try:
-            parser.feed_data(raw)
+            self._parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
             pass  # llhttp's word for "Upgrade was asked for"; `is_upgrade` judges that
         except httptools.HttpParserInvalidMethodError:
@@ -113,23 +114,23 @@ class RequestReader:
                     reason = Reason.MALFORMED_HOST if name == b"host" else Reason.AMBIGUOUS_FRAMING
                     return Denial(reason, f"several {name.decode()} fields")
         target = read_target(raw_target)
-        if target.__class__ is Denial:
+        if isinstance(target, Denial):
             return target
         head = RequestHead()
         head.method = _DECODED.get(method) or method.decode("ascii")
         head.minor = minor
-        head.path = target.path  # type: ignore[union-attr]  # not a Denial, see above
-        head.target = target.target  # type: ignore[union-attr]  # likewise
+        head.path = target.path
+        head.target = target.target
         head.fields = self._fields
         head.first = first
         head.repeated = repeated
-        refusal = self._read_host(head, target.authority)  # type: ignore[union-attr]  # likewise
+        refusal = self._read_host(head, target.authority)
         if refusal is not None:
             return refusal
         length = request_length(first, repeated, minor)
-        if length.__class__ is Denial:
-            return length  # type: ignore[return-value]  # the class was just compared
-        head.body_length = length  # type: ignore[assignment]  # likewise
+        if isinstance(length, Denial):
+            return length
+        head.body_length = length
         return self._read_connection(head)
 
     @staticmethod
@@ -163,9 +164,9 @@ class RequestReader:
                 head.minor == 1 or b"keep-alive" in options
             )
             upgrade = is_upgrade(head.method, head.minor, first, options, head.body_length)
-            if upgrade.__class__ is Denial:
-                return upgrade  # type: ignore[return-value]  # the class was just compared
-            head.upgrade = upgrade  # type: ignore[assignment]  # likewise
+            if isinstance(upgrade, Denial):
+                return upgrade
+            head.upgrade = upgrade
         expected = first.get(b"expect")
         if expected is None or head.minor == 0:
             # RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored.

@@ -53,6 +53,8 @@ class ResponseReader:
         self._first: dict[bytes, bytes] = {}
         self._repeated: dict[bytes, list[bytes]] = NO_FIELDS
         self._parser = httptools.HttpResponseParser(self)
+        # Made anew in place for each head (0.7 µs), also after an error.
+        self._renew = self._parser.__init__  # type: ignore[misc]  # the class is final in C
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called by llhttp for each field."""
@@ -80,7 +82,7 @@ class ResponseReader:
         self._fields = []
         self._first = {}
         self._repeated = NO_FIELDS
-        self._parser.__init__(self)
+        self._renew(self)
         try:
             self._parser.feed_data(raw)
         except httptools.HttpParserUpgrade:

@@ -1,0 +1,10 @@
+"""The composition root: the only place that knows every concrete part.
+
+`deciding` puts together what a decision needs, `explaining` asks it why, `serving` runs the
+listeners until they are told to stop.
+"""
+
+from sidecar.assembly.explaining import open_decider
+from sidecar.assembly.serving import serve
+
+__all__ = ["open_decider", "serve"]

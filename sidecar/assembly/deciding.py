@@ -1,0 +1,162 @@
+"""What decisions are made from, wired: memory, its news, the stores below, the issuers' keys."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sidecar.accounts.sessions import Sessions
+from sidecar.authenticate.credential import CredentialRules
+from sidecar.authenticate.opaque import signing_key
+from sidecar.authorize.authorizer import Authorizer
+from sidecar.authorize.principal import IdentityFields
+from sidecar.cache.memory import Memory
+from sidecar.clock import instant, wall
+from sidecar.decide import Snapshot
+from sidecar.endpoints.own import PREFIX
+from sidecar.forward.in_process import IN_PROCESS
+from sidecar.model.route import Access, Route
+from sidecar.route.rules import compile_route, compile_routes
+from sidecar.settings.schema import Root
+from sidecar.store.facts import FactStore
+from sidecar.store.outbox import Outbox
+from sidecar.store.pool import Pool
+from sidecar.store.sessions import SessionRows
+from sidecar.sync.bus import Bus
+from sidecar.sync.follower import Follower
+from sidecar.sync.jwks import Keys
+from sidecar.sync.poll import Poll
+from sidecar.sync.publisher import Publisher
+from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.relay import Relay
+from sidecar.sync.tiers import Tiers
+
+# How long a start waits for the news; after that it serves from the stores until they flow.
+_FIRST_NEWS_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """What decisions are made from.
+
+    Attributes:
+        snapshot: routes, credentials, memory, authorizer.
+        tiers: loads what memory lacks.
+        memory: the first cache level.
+        follower: applies the news.
+        news: follows it; its `following` is set while it flows.
+        keys: of issuers, and the verdict on tokens.
+        sessions: issues and revokes sessions.
+        pool: connections to PostgreSQL.
+    """
+
+    snapshot: Snapshot
+    tiers: Tiers
+    memory: Memory
+    follower: Follower
+    news: Bus | Poll
+    keys: Keys
+    sessions: Sessions
+    pool: Pool
+
+    async def first_news(self) -> None:
+        """Wait a little until memory may be used."""
+        try:
+            async with asyncio.timeout(_FIRST_NEWS_SECONDS):
+                await self.news.following.wait()
+        except TimeoutError:
+            return
+
+
+def own_routes() -> list[Route]:
+    """The routes of our endpoints for clients."""
+    me = compile_route(
+        f"{PREFIX}me",
+        name="sidecar-me",
+        methods=["GET"],
+        upstream=IN_PROCESS,
+        access=Access.AUTHENTICATED,
+    )
+    sign_out = compile_route(
+        f"{PREFIX}sign-out",
+        name="sidecar-sign-out",
+        methods=["POST"],
+        upstream=IN_PROCESS,
+        access=Access.AUTHENTICATED,
+    )
+    return [me, sign_out]
+
+
+@asynccontextmanager
+async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
+    """Open the stores and begin to follow the news; everything ends with the context.
+
+    No store has to be reachable: what needs one waits for it, within its deadline.
+    """
+    features, cache = root.features, root.cache
+    memory = Memory(
+        cache,
+        jitter=random.random,
+        negative=features.negative_cache,
+        enabled=features.memory_cache,
+    )
+    settings = root.stores.redis
+    client = None if settings is None else open_client(settings)
+    redis_cache = (
+        None
+        if settings is None or client is None
+        else RedisCache(client, settings.prefix, cache.redis_entry_seconds)
+    )
+    credentials = root.credentials
+    keys = Keys(credentials.issuers, memory, instant=instant, wall=wall, jitter=random.random)
+    async with Pool(root.stores.postgres) as pool:
+        outbox = Outbox(pool)
+        tiers = Tiers(
+            memory,
+            FactStore(pool),
+            redis=redis_cache,
+            verify=keys.verify,
+            features=features,
+            load_seconds=root.stores.load_seconds,
+            instant=instant,
+        )
+        follower = Follower(memory, tiers, cache.lease_seconds)
+        publisher = Publisher(redis_cache, outbox)
+        news: Bus | Poll = (
+            Poll(outbox, cache, follower, instant=instant)
+            if settings is None
+            else Bus(settings, cache, follower, instant=instant, jitter=random.random)
+        )
+        relay = Relay(publisher, outbox, jitter=random.random)
+        snapshot = Snapshot(
+            routes=compile_routes(
+                root.routes, default_upstream=next(iter(root.upstreams)), own=own_routes()
+            ),
+            credentials=CredentialRules(credentials),
+            memory=memory,
+            authorizer=Authorizer(
+                cache, IdentityFields(root.identity), memo=features.decision_memo
+            ),
+            leeways={each.issuer: each.leeway_seconds for each in credentials.issuers},
+        )
+        sessions = Sessions(
+            SessionRows(pool), publisher.publish, signing_key(credentials.token_key), wall=wall
+        )
+        tasks = [_background(news.run(), "news"), _background(keys.run(), "keys")]
+        if settings is not None:
+            tasks.append(_background(relay.run(), "relay"))
+        try:
+            yield Deciding(snapshot, tiers, memory, follower, news, keys, sessions, pool)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await tiers.close()
+            if client is not None:
+                await client.aclose()
+
+
+def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(work, name=name)

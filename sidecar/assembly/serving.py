@@ -1,0 +1,263 @@
+"""Runs the sidecar: listeners up in order, down in the reverse one."""
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final
+
+import msgspec
+import uvloop
+from aiohttp import web
+
+from sidecar import __version__
+from sidecar.assembly.deciding import Deciding, open_deciding
+from sidecar.audit.sink import AuditSink, open_sink
+from sidecar.cache.memory import RegionStatistics
+from sidecar.clock import Sweeper, instant
+from sidecar.endpoints.admin import AdminEndpoints
+from sidecar.endpoints.metrics import Metrics
+from sidecar.endpoints.own import OwnEndpoints
+from sidecar.forward.answers import Answers
+from sidecar.forward.dial import dialler
+from sidecar.forward.exchange import Forwarder
+from sidecar.forward.identifiers import Identifiers
+from sidecar.forward.in_process import IN_PROCESS, connect_in_process
+from sidecar.forward.pool import UpstreamPool
+from sidecar.forward.request_fields import RequestFields
+from sidecar.forward.response_fields import ResponseFields
+from sidecar.listen.server import SidecarServer
+from sidecar.listen.trust import TrustedPeers
+from sidecar.model.errors import NotFound
+from sidecar.pipeline import Pipeline
+from sidecar.settings.address import TcpAddress, parse_address, parse_upstream
+from sidecar.settings.schema import Root, Upstream
+from sidecar.telemetry import names
+from sidecar.telemetry.meters import Meters
+
+_LOG: Final = logging.getLogger("sidecar")
+# Our own endpoints: never the first to close a connection that the pool may be about to use.
+_IN_PROCESS_KEEP_ALIVE_SECONDS: Final = 3600.0
+
+Ready = Callable[[str, str], None]
+
+
+def serve(root: Root, *, ready: Ready | None = None) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        root: checked settings.
+        ready: called with the traffic and the admin address once both listen.
+
+    Returns:
+        The exit code: 0 after a clean end, 1 when a listener could not be opened.
+    """
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(root, ready))
+    except OSError as error:
+        _LOG.error("cannot listen: %s", error.strerror or error)
+        return 1
+    return 0
+
+
+async def _serve(root: Root, ready: Ready | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(root) as (traffic, admin):
+        # What exists now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        _LOG.info("sidecar %s: traffic at %s, admin at %s", __version__, traffic, admin)
+        if ready is not None:
+            ready(traffic, admin)
+        await stop.wait()
+        _LOG.info("ending: what is in flight may finish")
+
+
+@asynccontextmanager
+async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
+    """The whole sidecar, up; gives the traffic and the admin address.
+
+    Raises:
+        OSError: a listener or the audit file could not be opened.
+    """
+    async with AsyncExitStack() as stack:
+        audit = open_sink(root.audit.sink, root.audit.flush_seconds)
+        if audit is not None:
+            audit.start()
+            stack.push_async_callback(audit.close)
+        deciding = await stack.enter_async_context(open_deciding(root))
+        sweeper = Sweeper()
+        sweeper.start()
+        stack.callback(sweeper.stop)
+        own = await stack.enter_async_context(_own_endpoints(root, deciding))
+        pools = _pools(root, sweeper, own)
+        for pool in pools.values():
+            stack.push_async_callback(pool.close)
+        meters = Meters()
+        server = _traffic_server(root, deciding, pools, meters, audit, sweeper)
+        metrics = Metrics(
+            meters, pools, lambda: _regions(deciding), _gauges(server, deciding, audit)
+        )
+        admin = await stack.enter_async_context(
+            _listening(
+                web.AppRunner(
+                    AdminEndpoints(
+                        partial(_unready, server, deciding), metrics.scrape
+                    ).application(),
+                    access_log=None,
+                ),
+                root.admin.address,
+                backlog=16,
+            )
+        )
+        await deciding.first_news()
+        traffic = await stack.enter_async_context(
+            _listening(
+                web.ServerRunner(server, shutdown_timeout=root.listen.deadlines.drain_seconds),
+                root.listen.address,
+                backlog=root.listen.backlog,
+            )
+        )
+        yield traffic, admin
+
+
+def _traffic_server(
+    root: Root,
+    deciding: Deciding,
+    pools: dict[str, UpstreamPool],
+    meters: Meters,
+    audit: AuditSink | None,
+    sweeper: Sweeper,
+) -> SidecarServer:
+    pipeline = Pipeline(
+        snapshot=deciding.snapshot,
+        loader=deciding.tiers,
+        load_seconds=root.stores.load_seconds,
+        meters=meters,
+        audit=audit,
+        audit_permits=root.audit.permits,
+    )
+    cookie = _cookie(root)
+    forwarder = Forwarder(
+        request_fields=RequestFields(root.identity, root.forwarded, cookie),
+        response_fields=ResponseFields(root.forwarded.request_id, cookie),
+        answers=Answers(root.credentials, root.forwarded.request_id, root.help_text),
+        identifiers=Identifiers(root.forwarded),
+        pools=pools,
+        hosts={
+            name: _authority(upstream)
+            for name, upstream in root.upstreams.items()
+            if not upstream.keep_host
+        },
+        ended=pipeline.ended,
+    )
+    return SidecarServer(
+        settings=root.listen,
+        forwarder=forwarder,
+        trusted=TrustedPeers(root.forwarded.trusted),
+        begin=pipeline.begin,
+        sweeper=sweeper,
+    )
+
+
+def _pools(root: Root, sweeper: Sweeper, own: web.AppRunner) -> dict[str, UpstreamPool]:
+    pools = {
+        name: UpstreamPool(name, upstream, dialler(upstream.url), sweeper)
+        for name, upstream in root.upstreams.items()
+    }
+    if own.server is None:  # unreachable: the runner was set up
+        raise AssertionError("the in-process application is not running")
+    pools[IN_PROCESS] = UpstreamPool(
+        IN_PROCESS,
+        Upstream(url=IN_PROCESS, idle_seconds=60.0),
+        partial(connect_in_process, own.server),
+        sweeper,
+    )
+    return pools
+
+
+@asynccontextmanager
+async def _own_endpoints(root: Root, deciding: Deciding) -> AsyncIterator[web.AppRunner]:
+    async def end_session(tenant: str, session: str) -> bool:
+        try:
+            await deciding.sessions.revoke(tenant, session)
+        except NotFound:
+            return False
+        return True
+
+    runner = web.AppRunner(
+        OwnEndpoints(end_session, _cookie(root)).application(),
+        access_log=None,
+        lingering_time=0,
+        keepalive_timeout=_IN_PROCESS_KEEP_ALIVE_SECONDS,
+        # Connections stay until their pool closes them; the pool goes first.
+        shutdown_timeout=1.0,
+    )
+    await runner.setup()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening(runner: web.BaseRunner, where: str, *, backlog: int) -> AsyncIterator[str]:
+    """Listen at `where` as long as the context lasts; gives the address with its real port."""
+    address = parse_address(where)
+    await runner.setup()
+    try:
+        if isinstance(address, TcpAddress):
+            site: web.BaseSite = web.TCPSite(runner, address.host, address.port, backlog=backlog)
+            await site.start()
+            bound = TcpAddress(*runner.addresses[0][:2])
+            yield f"http://{bound}"
+        else:
+            site = web.UnixSite(runner, address.path, backlog=backlog)
+            await site.start()
+            yield str(address)
+    finally:
+        await runner.cleanup()
+
+
+def _unready(server: SidecarServer, deciding: Deciding) -> str:
+    """What is missing before traffic should come; ``""`` for nothing."""
+    if server.is_draining:
+        return "draining"
+    if not deciding.news.following.is_set():
+        return "no news of changes yet"
+    return ""
+
+
+def _regions(deciding: Deciding) -> dict[str, RegionStatistics]:
+    return msgspec.structs.asdict(deciding.memory.statistics())
+
+
+def _gauges(
+    server: SidecarServer, deciding: Deciding, audit: AuditSink | None
+) -> list[tuple[names.Metric, Callable[[], float]]]:
+    return [
+        (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
+        (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
+        (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),
+    ]
+
+
+def _cookie(root: Root) -> str:
+    session = root.credentials.session
+    return "" if session is None else session.cookie
+
+
+def _authority(upstream: Upstream) -> bytes:
+    address = parse_upstream(upstream.url)
+    return str(address).encode() if isinstance(address, TcpAddress) else b"localhost"
