@@ -31,8 +31,10 @@ def check_config(file: Path, *, as_json: bool) -> None:
     except OSError as error:
         unreadable(file, error)
     problems = examination.findings.problems()
-    root = examination.root
-    text = "\n".join(map(line, problems)) or f"{file}: {paint('no problems', 'green')}{_size(root)}"
+    text = (
+        "\n".join(map(line, problems))
+        or f"{file}: {paint('no problems', 'green')}{_size(examination.root)}"
+    )
     value = {"file": str(file), "ok": not problems, "problems": problems}
     emit(value, text, as_json=as_json)
     if problems:
@@ -48,7 +50,6 @@ def line(problem: Problem) -> str:
 
 
 def _size(root: Root | None) -> str:
-    if root is None:
-        return ""
+    assert root is not None  # noqa: S101 - without problems there are settings
     counts = ((len(root.routes), "route"), (len(root.upstreams), "upstream"))
     return " (" + ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in counts) + ")"

@@ -57,9 +57,14 @@ def check_addresses(root: Root, checker: Checker) -> None:
 def _collide(one: Address | None, other: Address | None) -> bool:
     """Whether both are certainly the same place; port 0 is a free one."""
     if isinstance(one, TcpAddress) and isinstance(other, TcpAddress):
-        same_host = one.host == other.host or (is_loopback(one.host) and is_loopback(other.host))
+        same_host = one.host == other.host or (_is_here(one.host) and _is_here(other.host))
         return same_host and one.port == other.port != 0
     return one is not None and one == other
+
+
+def _is_here(host: str) -> bool:
+    """Whether `host` is loopback, or all addresses of this machine, loopback among them."""
+    return is_loopback(host) or host in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound to
 
 
 def check_route_upstreams(root: Root, checker: Checker) -> None:

@@ -428,6 +428,14 @@ REPLACED = {
             "in circles"
         ),
     ),
+    "ourselves among all addresses": (
+        "upstreams:",
+        "listen: {address: '0.0.0.0:9000'}\nupstreams:",
+        (
+            "4:10: upstreams.app.url: is the address we listen on (listen.address): requests "
+            "would go in circles"
+        ),
+    ),
     "name of upstream": (
         "  app:",
         "  a b:",
@@ -731,6 +739,42 @@ def test_keys_may_come_over_http_from_loopback() -> None:
     text = ISSUER.replace("https://id.example.com/keys", "http://[::1]:9/keys")
     root = parse(GOOD.replace("routes:", text + "routes:"), environ=ENVIRON)
     assert root.credentials.issuers[0].jwks.url == "http://[::1]:9/keys"
+
+
+@pytest.mark.parametrize("url", ["/sign-in?next={target}", "https://login.example.com/?n={target}"])
+def test_browsers_may_be_sent_to_a_path_or_elsewhere(url: str) -> None:
+    text = GOOD.replace("routes:", f"  sign_in_url: {url}\nroutes:")
+    assert parse(text, environ=ENVIRON).credentials.sign_in_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://u:p@h:1/0", "unix:///run/r", "redis://[::1]/"]
+)
+def test_redis_may_be_reached_in_several_ways(url: str) -> None:
+    text = GOOD.replace("stores:", f"stores:\n  redis: {{url: '{url}'}}")
+    redis = parse(text, environ=ENVIRON).stores.redis
+    assert redis is not None
+    assert redis.url == url
+
+
+def test_a_choice_for_a_name_that_is_broken_is_not_judged() -> None:
+    message = "must be text: YAML reads this as a number; put it in quotes"
+    assert problems(GOOD + "    upstream: 5\n") == [
+        f"{LINES + 1}:15: routes[0].upstream: {message}"
+    ]
+
+
+def test_sections_that_are_broken_do_not_stop_the_checks_of_others() -> None:
+    text = (
+        "credentials: 5\nstores: []\nupstreams: no\n"
+        "routes:\n  - {path: /, upstream: a}\naudit: {sink: x}"
+    )
+    assert [line.split(": ")[1] for line in problems(text)] == [
+        "credentials",
+        "stores",
+        "upstreams",
+        "audit.sink",
+    ]
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
