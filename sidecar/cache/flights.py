@@ -27,14 +27,16 @@ class Flight(Generic[Waiter]):
         need: what is read.
         waiters: who waits, in the order of arrival.
         doomed: whether an invalidation has overtaken it.
+        landed: whether it has ended. Nothing can doom it then, so what it brings later is void.
     """
 
-    __slots__ = ("doomed", "need", "waiters")
+    __slots__ = ("doomed", "landed", "need", "waiters")
 
     def __init__(self, need: Need, waiter: Waiter) -> None:
         self.need = need
         self.waiters: list[Waiter] = [waiter]
         self.doomed = False
+        self.landed = False
 
 
 class Flights(Generic[Waiter]):
@@ -83,9 +85,10 @@ class Flights(Generic[Waiter]):
 
     def land(self, flight: Flight[Waiter]) -> Flight[Waiter] | None:
         """Ends `flight`. Returns the flight that has to be started now, if one waited."""
-        aloft = self._aloft.get(flight.need)
-        if flight.doomed or aloft is None or flight not in aloft:
+        landed, flight.landed = flight.landed, True
+        if flight.doomed or landed:
             return None
+        aloft = self._aloft[flight.need]
         aloft.remove(flight)
         if not aloft:
             del self._aloft[flight.need]

@@ -16,7 +16,8 @@ _LEADER_LOCK: Final = 0x5CA1_0002
 STATES: Final = "SELECT shard, seq, redis_epoch FROM auth_shard ORDER BY shard"
 STATE: Final = "SELECT shard, seq, redis_epoch FROM auth_shard WHERE shard = %s"
 RENEW: Final = """
-UPDATE auth_shard SET redis_epoch = redis_epoch + 1 WHERE shard = %s AND redis_epoch = %s
+UPDATE auth_shard SET redis_epoch = %(epoch)s + 1
+WHERE shard = %(shard)s AND redis_epoch <= %(epoch)s
 """
 LED: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
@@ -87,14 +88,14 @@ class Outbox:
         return changes_of(await self._pool.fetch(SINCE + " LIMIT %s", (shard, seq, limit)))
 
     async def renew(self, shard: int, epoch: int) -> ShardState:
-        """Begins a new life of Redis's content, unless somebody else did so after `epoch`.
+        """Begins a life of Redis's content after `epoch`, unless somebody else has done so.
 
         Returns the shard as it is then. Waits for transactions that change the shard.
         """
         # Two statements: within one, the reading half would see the row as it was before. Between
         # them only more recent values can come, which serve as well.
         async with self._pool.transaction() as connection:
-            await connection.execute(RENEW.encode(), (shard, epoch))
+            await connection.execute(RENEW.encode(), {"shard": shard, "epoch": epoch})
         return await self.state(shard)
 
     async def prune(self) -> None:

@@ -13,6 +13,7 @@ CREATE_OR_KEEP: Final = """
 INSERT INTO auth_tenant (slug, name) VALUES (%s, %s) ON CONFLICT (slug) DO NOTHING RETURNING slug
 """
 LIST: Final = "SELECT slug, name, shard, status, version FROM auth_tenant ORDER BY slug LIMIT %s"
+KNOWN: Final = "SELECT 1 FROM auth_tenant WHERE slug = %s"
 SET_STATUS: Final = "UPDATE auth_tenant SET status = %s WHERE slug = %s RETURNING slug"
 
 
@@ -45,6 +46,14 @@ class Tenants:
         async with changing(self._pool, slug) as change:
             await change.run(CREATE_OR_KEEP if exist_ok else CREATE, (slug, name))
         return change.changes
+
+    async def exists(self, slug: str) -> bool:
+        """Whether there is a tenant `slug`.
+
+        Raises:
+            StoresUnavailable: PostgreSQL could not be asked.
+        """
+        return bool(await self._pool.fetch(KNOWN, (slug,)))
 
     async def list(self, limit: int = 1000) -> list[TenantRow]:
         """The first `limit` tenants by name.

@@ -88,7 +88,7 @@ CREATE TABLE auth_role_rule (
   action text NOT NULL
     CONSTRAINT auth_role_rule_action CHECK (action ~ '^[^[:cntrl:][:space:]]{1,255}$'),
   resource text NOT NULL DEFAULT '*'
-    CONSTRAINT auth_role_rule_resource CHECK (resource ~ '^[^[:cntrl:]]{1,1024}$'),
+    CONSTRAINT auth_role_rule_resource CHECK (resource !~ '[[:cntrl:]]' AND length(resource) BETWEEN 1 AND 1024),
   PRIMARY KEY (tenant, role, effect, action, resource),
   CONSTRAINT auth_role_rule_role FOREIGN KEY (tenant, role)
     REFERENCES auth_role ON UPDATE CASCADE ON DELETE CASCADE
@@ -99,7 +99,7 @@ CREATE TABLE auth_role_grant (
   subject text NOT NULL,
   role text NOT NULL,
   resource text NOT NULL DEFAULT '*'
-    CONSTRAINT auth_role_grant_resource CHECK (resource ~ '^[^[:cntrl:]]{1,1024}$'),
+    CONSTRAINT auth_role_grant_resource CHECK (resource !~ '[[:cntrl:]]' AND length(resource) BETWEEN 1 AND 1024),
   expires_at timestamptz,
   PRIMARY KEY (tenant, subject, role, resource),
   CONSTRAINT auth_role_grant_user FOREIGN KEY (tenant, subject)
@@ -116,7 +116,7 @@ CREATE TABLE auth_rule_grant (
   action text NOT NULL
     CONSTRAINT auth_rule_grant_action CHECK (action ~ '^[^[:cntrl:][:space:]]{1,255}$'),
   resource text NOT NULL DEFAULT '*'
-    CONSTRAINT auth_rule_grant_resource CHECK (resource ~ '^[^[:cntrl:]]{1,1024}$'),
+    CONSTRAINT auth_rule_grant_resource CHECK (resource !~ '[[:cntrl:]]' AND length(resource) BETWEEN 1 AND 1024),
   expires_at timestamptz,
   PRIMARY KEY (tenant, subject, effect, action, resource),
   CONSTRAINT auth_rule_grant_user FOREIGN KEY (tenant, subject)

@@ -1,0 +1,252 @@
+"""What all commands of `sidecar admin` share: where the stores are, the tenant, the outcome."""
+
+import asyncio
+import functools
+import logging
+import os
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import click
+import msgspec
+
+from sidecar.cli.console import Code, emit, fail, note
+from sidecar.model.change import Change, Level
+from sidecar.model.errors import (
+    Invalid,
+    MigrationError,
+    NotFound,
+    Refused,
+    StoresUnavailable,
+)
+from sidecar.settings.schema import Cache, Postgres, Redis, Root
+from sidecar.store.outbox import Outbox
+from sidecar.store.pool import Pool
+from sidecar.store.tenants import Tenants
+from sidecar.sync.publisher import Publisher
+from sidecar.sync.redis_cache import RedisCache, open_client
+
+# People wait longer than requests do.
+_WAIT_SECONDS: Final = 5.0
+_STATEMENT_SECONDS: Final = 30.0
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])")
+
+Result = TypeVar("Result")
+
+
+class Places(NamedTuple):
+    """Where the stores are, and what issuing sessions needs."""
+
+    postgres: Postgres
+    redis: Redis | None
+    token_key: str
+    lifetime_seconds: float
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options that all commands have."""
+
+    config: Path | None
+    tenant: str | None
+    as_json: bool
+
+
+class Stores(NamedTuple):
+    """The opened stores, for one command."""
+
+    pool: Pool
+    places: Places
+    publisher: Publisher
+
+
+class Answer(NamedTuple):
+    """The outcome of a command: for programs, for people, and what has to be published.
+
+    Attributes:
+        value: what ``--json`` shows.
+        text: what people read.
+        changes: None for commands that only read.
+        remark: said beside the result.
+    """
+
+    value: object
+    text: str
+    changes: tuple[Change, ...] | None = None
+    remark: str = ""
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
+    """``90s``, ``30m``, ``12h`` or ``7d``, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds; a default is given in seconds already."""
+        if isinstance(value, float):
+            return value
+        match = _DURATION.fullmatch(str(value))
+        if match is None:
+            self.fail(f'"{value}" is not a duration such as 90s, 30m, 12h or 7d', param, ctx)
+        return float(int(match[1]) * _UNITS[match[2]])
+
+
+def asking(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command ``--tenant``, ``--config`` and ``--json``, as its first argument `Asked`."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+    @click.option(
+        "-c", "--config", type=click.Path(path_type=Path), envvar="SIDECAR_CONFIG",
+        help="Configuration that names the stores; else DATABASE_URL and REDIS_URL do.",
+    )  # fmt: skip
+    @click.option(
+        "-t", "--tenant", envvar="SIDECAR_TENANT", help="Tenant; not needed if there is only one."
+    )
+    @functools.wraps(command)
+    def wrapped(
+        config: Path | None, tenant: str | None, *, as_json: bool, **arguments: Any
+    ) -> None:
+        command(Asked(config, tenant, as_json), **arguments)
+
+    return wrapped
+
+
+def find_places(config: Path | None) -> Places:
+    """Where the stores are, from the configuration or else the environment; ends the command."""
+    key = os.environ.get("SIDECAR_TOKEN_KEY", "")
+    if config is not None:
+        root = _load(config)
+        session = root.credentials.session
+        return Places(
+            root.stores.postgres,
+            root.stores.redis,
+            root.credentials.token_key,
+            43_200.0 if session is None else session.lifetime_seconds,
+            root.cache.lease_seconds,
+        )
+    dsn = os.environ.get("DATABASE_URL") or os.environ.get("SIDECAR_DATABASE_URL")
+    if not dsn:
+        fail(
+            "which database is not known",
+            "give --config FILE, or set DATABASE_URL (and REDIS_URL)",
+            Code.USAGE,
+        )
+    url = os.environ.get("REDIS_URL") or os.environ.get("SIDECAR_REDIS_URL")
+    redis = Redis(url=url) if url else None
+    return Places(Postgres(dsn=dsn), redis, key, 43_200.0, Cache().lease_seconds)
+
+
+def _load(config: Path) -> Root:
+    # Reading YAML takes time to import, and the environment may do without.
+    from sidecar.cli.checking import load_or_fail  # noqa: PLC0415
+
+    return load_or_fail(config)
+
+
+def finish(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Runs `work`; its errors become sentences and exit codes."""
+
+    async def awaited() -> Result:
+        return await work()
+
+    try:
+        return asyncio.run(awaited())
+    except (NotFound, Refused, Invalid, MigrationError) as error:
+        fail(str(error))
+    except StoresUnavailable as error:
+        fail(
+            f"nothing is known to have changed: {error}",
+            "check that the database runs and where it is, then try again",
+            Code.UNAVAILABLE,
+        )
+
+
+def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
+    """Runs a command on the stores, publishes what it changed, writes the outcome."""
+    places = find_places(asked.config)
+    # What the library and the publisher would log is said below, once.
+    logging.getLogger("sidecar.sync").setLevel(logging.ERROR)
+
+    async def run() -> tuple[Answer, Level | None]:
+        settings = msgspec.structs.replace(
+            places.postgres,
+            pool_wait_seconds=_WAIT_SECONDS,
+            statement_seconds=_STATEMENT_SECONDS,
+        )
+        async with Pool(settings, "sidecar admin") as pool:
+            client = None if places.redis is None else open_client(places.redis)
+            try:
+                cache = None
+                if client is not None and places.redis is not None:
+                    cache = RedisCache(client, places.redis.prefix, 1)
+                publisher = Publisher(cache, Outbox(pool))
+                found = await work(Stores(pool, places, publisher))
+                level = await publisher.publish(found.changes) if found.changes else None
+            finally:
+                if client is not None:
+                    await client.aclose()
+        return found, level
+
+    found, level = finish(run)
+    emit(found.value, found.text, as_json=asked.as_json)
+    if found.remark:
+        note(found.remark)
+    if found.changes == ():
+        note("nothing had to be changed")
+    if level is Level.COMMITTED:
+        warn_unpublished(places)
+
+
+def warn_unpublished(places: Places) -> None:
+    """Says when the sidecars will notice what could not be announced."""
+    if places.redis is None:
+        note("committed; no REDIS_URL, so a sidecar announces it: within about 2 seconds")
+        return
+    note(
+        "committed, but Redis cannot be reached: sidecars that reach it notice within about 2 "
+        f"seconds, others ask the database after {places.lease_seconds:g} seconds"
+    )
+
+
+async def tenant_of(asked: Asked, stores: Stores) -> str:
+    """The tenant that is meant: the one named, or the only one.
+
+    Raises:
+        NotFound: there is none, or not that one.
+        Refused: there are several and none was named.
+    """
+    tenants = Tenants(stores.pool)
+    if asked.tenant is not None:
+        if not await tenants.exists(asked.tenant):
+            raise NotFound(
+                f'there is no tenant "{asked.tenant}": '
+                "`sidecar admin tenant list` shows them, `tenant create` makes one"
+            )
+        return asked.tenant
+    known = await tenants.list(limit=6)
+    if not known:
+        raise NotFound("there is no tenant yet: create one with `sidecar admin tenant create`")
+    if len(known) > 1:
+        names = ", ".join(row.slug for row in known[:5]) + (", ..." if len(known) > 5 else "")
+        raise Refused(f"there are several tenants ({names}): say which with --tenant")
+    return known[0].slug
+
+
+def when(instant: float | None) -> str:
+    """A wall-clock instant for people: UTC, RFC 3339."""
+    if instant is None:
+        return "-"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(instant))
+
+
+def until(duration: float | None) -> float | None:
+    """The wall-clock instant that lies `duration` seconds ahead."""
+    return None if duration is None else time.time() + duration

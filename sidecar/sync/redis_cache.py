@@ -1,0 +1,151 @@
+"""The second cache level: facts in Redis, and the scripts that keep them honest."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from sidecar.model.change import Change, ChangeKind, ShardState
+from sidecar.model.shard import SHARDS
+from sidecar.settings.schema import Redis
+from sidecar.sync import scripts
+from sidecar.sync.keyspace import (
+    Head,
+    Keyspace,
+    StoreFact,
+    StoreNeed,
+    decode_fact,
+    encode_fact,
+    encode_news,
+    shard_of_need,
+)
+
+# A sidecar that missed more than this many changes of a shard starts anew.
+_LOG_LENGTH: Final = 10_000
+
+
+class Outcome(StrEnum):
+    """What Redis said to an invalidation."""
+
+    DONE = "done"
+    # Redis has not heard of earlier changes.
+    GAP = "gap"
+    # Its content belongs to another epoch.
+    EPOCH = "epoch"
+    # It does not know the shard: new, flushed, or evicted.
+    SUSPECT = "suspect"
+
+
+class Told(NamedTuple):
+    """An outcome, and what Redis knows now (0 where it knows nothing)."""
+
+    outcome: Outcome
+    seq: int
+    epoch: int
+
+
+class Look(NamedTuple):
+    """What a read found: the fact, if there, and the head a fill must carry, if it is known."""
+
+    fact: StoreFact | None
+    head: Head | None
+
+
+def open_client(settings: Redis) -> redis.asyncio.Redis:
+    """A client that gives up in time: no retries, short waits, few connections."""
+    connections = redis.asyncio.BlockingConnectionPool.from_url(
+        settings.url,
+        max_connections=settings.connections,
+        timeout=settings.command_seconds,
+        socket_timeout=settings.command_seconds,
+        socket_connect_timeout=settings.connect_seconds,
+        # By default ten retries with pauses: a request would wait for seconds.
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+        client_name="sidecar",
+    )
+    return redis.asyncio.Redis.from_pool(connections)
+
+
+class RedisCache:
+    """Facts by need. Every method raises `redis.RedisError` when Redis cannot be asked.
+
+    Args:
+        client: from `open_client`; closed by whoever opened it.
+        prefix: see `Keyspace`.
+        entry_seconds: how long a value is kept.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, prefix: str, entry_seconds: float) -> None:
+        self.keys = Keyspace(prefix)
+        self._client = client
+        self._seconds = max(1, round(entry_seconds))
+        self._read = client.register_script(scripts.READ)
+        self._fill = client.register_script(scripts.FILL)
+        self._invalidate = client.register_script(scripts.INVALIDATE)
+        self._establish = client.register_script(scripts.ESTABLISH)
+
+    async def look(self, need: StoreNeed) -> Look:
+        """Reads a fact together with the head of its shard."""
+        key = self.keys.value(need)
+        fields, blob = await self._read(keys=[self.keys.head(shard_of_need(need)), key])
+        head = _head(fields)
+        if head is None or blob is None:
+            return Look(None, head)
+        return Look(decode_fact(key, need, blob, head), head)
+
+    async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> bool:
+        """Stores what PostgreSQL answered after a miss at `head`; False when refused (R4)."""
+        key = self.keys.value(need)
+        blob = encode_fact(key, fact, head)
+        if blob is None:
+            return False
+        filled = await self._fill(
+            keys=[self.keys.head(shard_of_need(need)), key],
+            args=[head.seq, head.epoch, self._seconds, blob],
+        )
+        return bool(filled)
+
+    async def invalidate(self, shard: int, epoch: int, changes: Sequence[Change]) -> Told:
+        """Tells Redis, and through it everybody, of `changes` of `shard`, in order (R3)."""
+        head = self.keys.head(shard)
+        keys: list[str | bytes] = [head, self.keys.log(shard)]
+        values: list[Any] = [self.keys.channels[shard], epoch, _LOG_LENGTH]
+        for change in changes:
+            touched = self.keys.touched(change)
+            # Some key of the shard has to stand in the place that is not used.
+            keys.append(head if touched is None else touched)
+            values += [change.seq, int(touched is None), encode_news(change, epoch)]
+        outcome, seq, known_epoch = await self._invalidate(keys=keys, args=values)
+        return Told(Outcome(outcome.decode()), seq, known_epoch)
+
+    async def establish(self, state: ShardState) -> bool:
+        """Begins the life `state.epoch` of a shard's content; everybody forgets what they have."""
+        flush = Change(state.shard, state.seq, ChangeKind.FLUSH, "", version=state.seq)
+        established = await self._establish(
+            keys=[self.keys.head(state.shard), self.keys.log(state.shard)],
+            args=[
+                self.keys.channels[state.shard],
+                state.seq,
+                state.epoch,
+                encode_news(flush, state.epoch),
+            ],
+        )
+        return bool(established)
+
+    async def heads(self) -> list[Head | None]:
+        """The heads of all shards, in order; None where Redis knows nothing."""
+        pipeline = self._client.pipeline(transaction=False)
+        for shard in range(SHARDS):
+            pipeline.hmget(self.keys.head(shard), ["seq", "epoch", "floor"])
+        return [_head(fields) for fields in await pipeline.execute()]
+
+
+def _head(fields: list[bytes | None]) -> Head | None:
+    seq, epoch, floor = fields
+    if seq is None or epoch is None:
+        return None
+    return Head(int(seq), int(epoch), int(floor or 0))
