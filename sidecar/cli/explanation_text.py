@@ -26,8 +26,10 @@ def _route_rows(explanation: Explanation) -> list[tuple[str, str]]:
     route = explanation.route
     if route is None:
         return [("route", "none matches")]
-    host = route.host or ""
-    rows = [("route", f"{route.name}: {_methods(route)} {host}{route.template}")]
+    place = f"{route.host or ''}{route.template}"
+    # A name that was made from methods and path would only say the same again.
+    name = "" if route.name.endswith(place) else f"{route.name}: "
+    rows = [("route", f"{name}{_methods(route)} {place}")]
     rows += [("", f"{name} = {value}") for name, value in explanation.parameters.items()]
     rows.append(("asks for", asked(explanation)))
     return rows
@@ -46,7 +48,7 @@ def asked(explanation: Explanation) -> str:
         text = "anybody who is signed in"
     else:
         text = f"permission {route.action}"
-        if explanation.resource is not None:
+        if explanation.resource:
             text += f" on {explanation.resource}"
     if route.audiences:
         text += f"; audience {' or '.join(sorted(route.audiences))}"
@@ -79,7 +81,7 @@ def _step_rows(explanation: Explanation) -> list[tuple[str, str]]:
         for step in explanation.steps
     ]
     if not steps:
-        return [("loaded", "nothing was needed")]
+        return [("loaded", "nothing")]
     lines = table(steps).splitlines()
     return [("loaded" if index == 0 else "", line) for index, line in enumerate(lines)]
 
@@ -132,7 +134,7 @@ def explanation_value(explanation: Explanation) -> dict[str, Any]:
             "conceal": route.conceal,
         },
         "parameters": explanation.parameters,
-        "resource": explanation.resource,
+        "resource": explanation.resource or None,
         "principal": principal
         and {
             "tenant": principal.tenant,

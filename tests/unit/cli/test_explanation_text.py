@@ -46,7 +46,7 @@ def test_a_request_without_a_route() -> None:
 request  GET /nowhere
 route    none matches
 who      nobody that is known
-loaded   nothing was needed
+loaded   nothing
 refused with 404 (unknown-route)"""
     )
 
@@ -86,6 +86,7 @@ def test_what_a_route_asks_for() -> None:
     assert asks(_route(access=Access.PUBLIC)) == "nothing: it is public"
     assert asks(_route(access=Access.AUTHENTICATED)) == "anybody who is signed in"
     assert asks(ROUTE) == "permission orders:read"
+    assert asks(ROUTE, "") == "permission orders:read"
     assert asks(_route(audiences=frozenset({"b", "a"}), scopes=frozenset({"s", "r"})), "x") == (
         "permission orders:read on x; audience a or b; scopes r, s"
     )
@@ -96,6 +97,11 @@ def test_any_method_at_a_host() -> None:
     assert "read-order: any method api.example.com/api/orders/{order_id}" in text(
         replace(PERMIT, route=route)
     )
+
+
+def test_a_name_made_from_the_path_is_not_repeated() -> None:
+    route = _route(name="GET /api/orders/{order_id}")
+    assert "route     GET, HEAD /api/orders/{order_id}\n" in text(replace(PERMIT, route=route))
 
 
 def test_json_has_everything_but_the_identity_fields() -> None:
