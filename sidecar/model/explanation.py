@@ -60,8 +60,8 @@ class Explanation:
         detail: what exactly was wrong, for operators.
         route: the route that matched.
         parameters: what its template captured.
-        resource: the resource the permission was asked for, parameters filled in; ``""`` or None for
-            none in particular.
+        resource: the resource the permission was asked for, parameters filled in; ``""`` or None
+            for none in particular.
         principal: who asked, as far as that was found out.
         origin: the rule that decided.
         steps: what was loaded, in order.
