@@ -4,11 +4,12 @@ The library takes RSA keys of 1024 bits, symmetric and private keys; we do not. 
 refused is left out and named; the rest of the set stays usable.
 """
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 Key = RSAKey | ECKey | OKPKey
@@ -159,7 +160,10 @@ def _import(entry: dict[str, Any], kind: str) -> Key:
         name: entry[name] for name in ("kty", "n", "e", "crv", "x", "y") if name in entry
     }
     try:
-        key = _TYPES[kind].import_key(public)
+        with warnings.catch_warnings():
+            # Of short keys, which are refused below.
+            warnings.simplefilter("ignore", SecurityWarning)
+            key = _TYPES[kind].import_key(public)
         bits = key.public_key.key_size if isinstance(key, RSAKey) else None
     except (JoseError, ValueError, TypeError, KeyError) as wrong:
         raise _RefusedError("not a valid key") from wrong
