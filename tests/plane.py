@@ -1,4 +1,4 @@
-"""The data plane without stores: a real server of ours before a scripted upstream, and raw clients."""
+"""The data plane without stores: a real server before a scripted upstream, and raw clients."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from aiohttp import web
@@ -66,7 +66,7 @@ class ScriptedUpstream:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def __aenter__(self) -> "ScriptedUpstream":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._run, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -230,7 +230,7 @@ class Plane:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until `condition` holds (at most ten seconds)."""
         async with asyncio.timeout(10):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - conditions of the product, not events of ours
                 await asyncio.sleep(0.005)
 
 

@@ -47,8 +47,8 @@ class Reason(StrEnum):
     ALGORITHM_NOT_ALLOWED = "algorithm-not-allowed"
     BAD_SIGNATURE = "bad-signature"
     INVALID_CLAIMS = "invalid-claims"
-    TOKEN_EXPIRED = "token-expired"
-    TOKEN_NOT_YET_VALID = "token-not-yet-valid"
+    TOKEN_EXPIRED = "token-expired"  # noqa: S105 - a reason code
+    TOKEN_NOT_YET_VALID = "token-not-yet-valid"  # noqa: S105 - a reason code
     WRONG_AUDIENCE = "wrong-audience"
     WRONG_TENANT = "wrong-tenant"
     UNKNOWN_USER = "unknown-user"

@@ -96,7 +96,7 @@ def test_authority_of_an_absolute_target() -> None:
 
 @given(st.binary(max_size=40).map(lambda tail: b"/" + tail))
 def test_the_canonical_form_is_a_fixed_point(raw: bytes) -> None:
-    """Whatever is accepted reads the same when it is read again: the upstream sees no other path."""
+    """What is accepted reads the same when read again: the upstream sees no other path."""
     found = read_target(raw)
     if isinstance(found, Target):
         again = read_target(found.target)
@@ -105,9 +105,7 @@ def test_the_canonical_form_is_a_fixed_point(raw: bytes) -> None:
         assert found.target.startswith(found.path.encode())
 
 
-_PARTS = st.sampled_from(
-    [b"/", b"..", b".", b"%2e", b"%2f", b"%5c", b"a", b"%61", b";", b"%", b"%25", b"?", b"\\", b"//"]
-)
+_PARTS = st.sampled_from("/ .. . %2e %2f %5c a %61 ; % %25 ? \\ //".encode().split())
 
 
 @given(st.lists(_PARTS, max_size=8).map(lambda parts: b"/" + b"".join(parts)))
