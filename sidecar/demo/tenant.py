@@ -2,10 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from sidecar.accounts import Sessions
 from sidecar.authenticate import opaque
+from sidecar.model.change import Change, Level
 from sidecar.model.errors import Refused
 from sidecar.model.facts import Effect, Rule, Session, Status
 from sidecar.model.need import SessionNeed
@@ -96,15 +98,17 @@ async def _token(pool: Pool, secret: str, user: str, stored: str) -> str:
         session = await FactStore(pool).read(SessionNeed(opaque.digest(stored), shard))
         if isinstance(session, Session) and _is_good(session, user, now):
             return stored
-    token = opaque.mint(shard, secrets.token_bytes(opaque.RANDOM_BYTES), key)
+    sessions = Sessions(SessionRows(pool), _committed, key, wall=time.time)
     try:
-        await SessionRows(pool).create(
-            opaque.digest(token), secrets.token_hex(8), TENANT, user, now + SESSION_SECONDS
-        )
+        return (await sessions.issue(TENANT, user, SESSION_SECONDS)).token
     except Refused:
-        # A disabled user gets no session: whatever token is refused.
-        return stored or token
-    return token
+        # A disabled user gets no session: any token is refused, also one that nobody knows.
+        return stored or opaque.mint(shard, secrets.token_bytes(opaque.RANDOM_BYTES), key)
+
+
+async def _committed(_: Sequence[Change]) -> Level:
+    """Tells nobody: no sidecar runs yet, and the relay tells those that come."""
+    return Level.COMMITTED
 
 
 def _is_good(session: Session, user: str, now: float) -> bool:
