@@ -143,7 +143,6 @@ def main() -> None:
         for routes in (1, 1000):
             for grants in (10, 1_000, 100_000):
                 snapshot, credentials = snapshot_of(routes, grants)
-                # Four of five requests differ in their resource; all are granted.
                 head = head_of(
                     f"/api/v1/things{routes - 1}/{grants // 2 - 1}/parts/1",
                     present(snapshot, credentials),

@@ -16,6 +16,7 @@ _PATTERN: Final = re.compile(r"\*|[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){0,6}:(\*|[A-
 _EVERY: Final = "*"
 
 
+@lru_cache(maxsize=4096)
 def is_action_pattern(text: str) -> bool:
     """Whether a rule may name actions by `text`."""
     if len(text) > _LONGEST:

@@ -18,8 +18,10 @@ _REST: Final = "**"
 
 def is_resource_pattern(text: str) -> bool:
     """Whether a rule or a grant may name resources by `text`."""
+    if "*" not in text:
+        return bool(text)
     *before, last = text.split("/")
-    if not text or ("*" in last and last not in {_ONE, _REST}):
+    if "*" in last and last not in {_ONE, _REST}:
         return False
     return all("*" not in segment or segment == _ONE for segment in before)
 

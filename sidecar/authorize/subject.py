@@ -96,11 +96,11 @@ class Permissions:
             set_of: roles -> permissions.
             now: wall-clock instant.
         """
-        role_grants: tuple[RoleGrant, ...] = ()
+        role_grants: list[RoleGrant] = []
         rules = _NOTHING
         self.changes_at = math.inf
         if isinstance(user, User):
-            role_grants = tuple(grant for grant in user.roles if _holds(grant.expires_at, now))
+            role_grants = [grant for grant in user.roles if _holds(grant.expires_at, now)]
             rule_grants = [grant for grant in user.rules if _holds(grant.expires_at, now)]
             if rule_grants:
                 rules = (compile_rules(grant.rule for grant in rule_grants),)

@@ -118,6 +118,26 @@ def test_a_grant_that_ends_ends_the_subject(authorizer: Authorizer) -> None:
     assert (after.changes_at, after.ends_at) == (math.inf, 5_000.0)
 
 
+def test_credentials_of_a_user_with_many_grants_share_them(authorizer: Authorizer) -> None:
+    rules = [RuleGrant(Rule(Effect.ALLOW, "b:read", f"o/{n}")) for n in range(20)]
+    rules[0] = RuleGrant(rules[0].rule, NOW + 10)
+    user = msgspec.structs.replace(ANN, rules=tuple(rules))
+    first, second = (authorizer.subject(key, SESSION, user, GRAPH, NOW) for key in (b"one", b"two"))
+    assert first._sets is second._sets
+    changed = msgspec.structs.replace(user, rules=())
+    asked = ("b:read", "o/1")
+    for later, outcome in (
+        (authorizer.subject(b"three", SESSION, user, GRAPH, NOW + 10), "allow"),
+        (authorizer.subject(b"four", SESSION, changed, GRAPH, NOW), None),
+        (authorizer.subject(b"five", SESSION, user, ABSENT, NOW), "allow"),
+    ):
+        assert later._sets is not first._sets
+        origin = later.check(*asked)
+        assert (origin and origin.effect) == outcome
+    plain = Authorizer(Cache(), IdentityFields(Identity()), memo=False)
+    assert subject_of(plain, user)._sets is not subject_of(plain, user)._sets
+
+
 def test_many_checks_at_once(authorizer: Authorizer) -> None:
     user = msgspec.structs.replace(ANN, rules=(RuleGrant(Rule(Effect.DENY, "*", "o/1")),))
     asked = [("a:read", "o/1"), ("a:read", "o/2"), ("b:read", "o/2"), ("a:read", "")]
