@@ -133,10 +133,8 @@ class Authorizer:
         wall: float,
         leeway: float,
     ) -> Subject:
-        if isinstance(graph, Absent):
-            index = GraphIndex(RoleGraph(version=0, tenant=fact.tenant))
-        else:
-            index = self._index(graph)
+        known = RoleGraph(version=0, tenant=fact.tenant) if isinstance(graph, Absent) else graph
+        index = self._index(known)
         permissions = self._permissions(fact, user, index, wall)
         identity = self._fields.render(fact.tenant, fact.subject, permissions.roles)
         principal = principal_of(fact, permissions.roles, identity)
