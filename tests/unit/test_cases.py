@@ -52,8 +52,8 @@ def _told(outcome: Permit | Denial) -> dict[str, Any]:
 def test_case(
     document: dict[str, Any],
     case: dict[str, Any],
-    memory: bool,  # noqa: FBT001  # a parameter of the table
-    memo: bool,  # noqa: FBT001  # a parameter of the table
+    memory: bool,  # a parameter of the table
+    memo: bool,  # a parameter of the table
 ) -> None:
     world = build(document, memory=memory, memo=memo)
     method, _, target = case["ask"].partition(" ")

@@ -72,7 +72,7 @@ def test_all_problems_are_told_at_once() -> None:
 def test_two_rules_for_the_same_requests(
     first: RouteRule,
     second: RouteRule,
-    unreachable: bool,  # noqa: FBT001  # a column of the table
+    unreachable: bool,  # a column of the table
 ) -> None:
     found = [each for each in problems(first, second) if each[1] == "path"]
     ((index, _, message),) = found
