@@ -88,7 +88,10 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            if self._cut or self._ended:
+            if self._ended:
+                client.close()
+                return
+            if self._cut:
                 client.close()
                 continue
             try:

@@ -12,6 +12,7 @@ from typing import Final
 from sidecar.model.change import Change, ShardState
 from sidecar.model.errors import StoresUnavailable
 from sidecar.settings.schema import Cache
+from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.follower import Follower
 from sidecar.sync.keyspace import News
 from sidecar.sync.publisher import Outbox
@@ -53,6 +54,7 @@ class Poll:
                     _log.warning("the news from PostgreSQL is interrupted: %s", error)
                 self._failing = True
                 self.following.clear()
+            heed_cancellation()
             await asyncio.sleep(self._cache.heartbeat_seconds)
 
     async def beat(self) -> None:

@@ -1,10 +1,13 @@
 """The second cache level: facts in Redis, and the scripts that keep them honest."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import redis.asyncio
+import redis.exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -55,12 +58,16 @@ class Look(NamedTuple):
 
 
 def open_client(settings: Redis) -> redis.asyncio.Redis:
-    """A client that gives up in time: no retries, short waits, few connections."""
+    """A client without retries and with few connections, for `RedisCache`, which bounds each call.
+
+    redis-py's own `socket_timeout` goes through `asyncio.wait_for`, which before Python 3.12 loses
+    a cancellation that arrives as the awaited thing ends; and it costs a task for each command.
+    """
     connections = redis.asyncio.BlockingConnectionPool.from_url(
         settings.url,
         max_connections=settings.connections,
         timeout=settings.command_seconds,
-        socket_timeout=settings.command_seconds,
+        socket_timeout=None,
         socket_connect_timeout=settings.connect_seconds,
         # By default ten retries with pauses: a request would wait for seconds.
         retry=Retry(NoBackoff(), 0),
@@ -77,10 +84,18 @@ class RedisCache:
         client: from `open_client`; closed by whoever opened it.
         prefix: see `Keyspace`.
         entry_seconds: how long a value is kept.
+        command_seconds: bound on each call.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, prefix: str, entry_seconds: float) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        prefix: str,
+        entry_seconds: float,
+        command_seconds: float = Redis(url="").command_seconds,
+    ) -> None:
         self.keys = Keyspace(prefix)
+        self._command_seconds = command_seconds
         self._client = client
         self._seconds = max(1, round(entry_seconds))
         self._read = client.register_script(scripts.READ)
@@ -91,7 +106,8 @@ class RedisCache:
     async def look(self, need: StoreNeed) -> Look:
         """Reads a fact together with the head of its shard."""
         key = self.keys.value(need)
-        fields, blob = await self._read(keys=[self.keys.head(shard_of_need(need)), key])
+        async with self._bounded():
+            fields, blob = await self._read(keys=[self.keys.head(shard_of_need(need)), key])
         head = _head(fields)
         if head is None or blob is None:
             return Look(None, head)
@@ -103,10 +119,11 @@ class RedisCache:
         blob = encode_fact(key, fact, head)
         if blob is None:
             return False
-        filled = await self._fill(
-            keys=[self.keys.head(shard_of_need(need)), key],
-            args=[head.seq, head.epoch, self._seconds, blob],
-        )
+        async with self._bounded():
+            filled = await self._fill(
+                keys=[self.keys.head(shard_of_need(need)), key],
+                args=[head.seq, head.epoch, self._seconds, blob],
+            )
         return bool(filled)
 
     async def invalidate(self, shard: int, epoch: int, changes: Sequence[Change]) -> Told:
@@ -119,21 +136,19 @@ class RedisCache:
             # Some key of the shard has to stand in the place that is not used.
             keys.append(head if touched is None else touched)
             values += [change.seq, int(touched is None), encode_news(change, epoch)]
-        outcome, seq, known_epoch = await self._invalidate(keys=keys, args=values)
+        async with self._bounded():
+            outcome, seq, known_epoch = await self._invalidate(keys=keys, args=values)
         return Told(Outcome(outcome.decode()), seq, known_epoch)
 
     async def establish(self, state: ShardState) -> bool:
         """Begins the life `state.epoch` of a shard's content; everybody forgets what they have."""
         flush = Change(state.shard, state.seq, ChangeKind.FLUSH, "", version=state.seq)
-        established = await self._establish(
-            keys=[self.keys.head(state.shard), self.keys.log(state.shard)],
-            args=[
-                self.keys.channels[state.shard],
-                state.seq,
-                state.epoch,
-                encode_news(flush, state.epoch),
-            ],
-        )
+        message = encode_news(flush, state.epoch)
+        async with self._bounded():
+            established = await self._establish(
+                keys=[self.keys.head(state.shard), self.keys.log(state.shard)],
+                args=[self.keys.channels[state.shard], state.seq, state.epoch, message],
+            )
         return bool(established)
 
     async def heads(self) -> list[Head | None]:
@@ -141,7 +156,17 @@ class RedisCache:
         pipeline = self._client.pipeline(transaction=False)
         for shard in range(SHARDS):
             pipeline.hmget(self.keys.head(shard), ["seq", "epoch", "floor"])
-        return [_head(fields) for fields in await pipeline.execute()]
+        async with self._bounded():
+            found = await pipeline.execute()
+        return [_head(fields) for fields in found]
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._command_seconds):
+                yield
+        except TimeoutError as error:
+            raise redis.exceptions.TimeoutError("Redis did not answer in time") from error
 
 
 def _head(fields: list[bytes | None]) -> Head | None:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from redis.exceptions import RedisError
 
 from sidecar.model.errors import StoresUnavailable
+from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.publisher import Publisher
 
 _log: Final = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class Relay:
                 self._tell(error)
             finally:
                 self.leading.clear()
+            heed_cancellation()
             await asyncio.sleep(CANDIDATE_SECONDS * (0.5 + self._jitter()))
 
     async def _relay(self, lead: Lead) -> None:
@@ -91,6 +93,7 @@ class Relay:
                 await self._leadership.prune()
             sweeps += 1
             await lead.wait(SWEEP_SECONDS)
+            heed_cancellation()
 
     async def _catch_up(self) -> None:
         """A page at a time, as long as something is missing; bounded, to look after the role."""

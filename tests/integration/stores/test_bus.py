@@ -1,0 +1,339 @@
+"""Two sidecars on one Redis: what one changes, the other forgets; and when the news is cut."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import redis.asyncio
+
+from sidecar.cache.memory import Memory
+from sidecar.clock import instant
+from sidecar.model.change import Level, ShardState
+from sidecar.model.decision import Denial
+from sidecar.model.errors import StoresUnavailable
+from sidecar.model.facts import RoleGraph, Session, Status, User, VerifiedToken
+from sidecar.model.need import ABSENT, RolesNeed, SessionNeed, TokenNeed, UserNeed
+from sidecar.model.shard import shard_of
+from sidecar.settings.schema import Cache, Features, Postgres, Redis
+from sidecar.store.facts import FactStore
+from sidecar.store.outbox import Outbox
+from sidecar.store.pool import Pool
+from sidecar.store.roles import Roles
+from sidecar.store.sessions import SessionRows
+from sidecar.store.tenants import Tenants
+from sidecar.store.users import Users
+from sidecar.sync.bus import Bus
+from sidecar.sync.follower import Follower
+from sidecar.sync.poll import Poll
+from sidecar.sync.publisher import Publisher
+from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.tiers import Tier, Tiers
+from tests.servers import Proxy
+
+SHARD = shard_of("acme")
+ALICE = UserNeed("acme", "alice")
+CACHE = Cache(heartbeat_seconds=0.05)
+DIGEST = b"\x01" * 32
+
+
+def no_jitter() -> float:
+    return 0.0
+
+
+async def no_token(need: TokenNeed) -> VerifiedToken | Denial:
+    raise AssertionError(need)
+
+
+class Sidecar:
+    """Memory, tiers and bus, as the assembly puts them together."""
+
+    def __init__(
+        self, pool: Pool, settings: Redis | None, cache: Cache = CACHE, load_seconds: float = 2.0
+    ) -> None:
+        self.memory = Memory(cache, jitter=no_jitter)
+        self.client = open_client(settings) if settings else None
+        l2 = RedisCache(self.client, settings.prefix, 60) if self.client and settings else None
+        self.tiers = Tiers(
+            self.memory,
+            FactStore(pool),
+            redis=l2,
+            verify=no_token,
+            features=Features(),
+            load_seconds=load_seconds,
+            instant=instant,
+        )
+        self.follower = Follower(self.memory, self.tiers, cache.lease_seconds)
+        self.bus: Bus | Poll = (
+            Bus(settings, cache, self.follower, instant=instant, jitter=no_jitter)
+            if settings
+            else Poll(Outbox(pool), cache, self.follower, instant=instant)
+        )
+
+    async def load(self, need: SessionNeed | UserNeed | RolesNeed) -> object:
+        return (await self.tiers.load(need, instant())).fact
+
+    async def tier(self, need: SessionNeed | UserNeed | RolesNeed) -> Tier:
+        return (await self.tiers.load(need, instant())).tier
+
+    def remembers(self, need: SessionNeed | UserNeed | RolesNeed) -> bool:
+        return self.memory.find(need, instant()) is not None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["Sidecar"]:
+        task = asyncio.create_task(self.bus.run())
+        try:
+            async with asyncio.timeout(10):
+                await self.bus.following.wait()
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await self.tiers.close()
+            if self.client is not None:
+                await self.client.aclose()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  waits for another connection's news
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+async def publisher(l2: RedisCache, outbox: Outbox, acme: str) -> Publisher:
+    assert acme
+    ready = Publisher(l2, outbox)
+    await ready.catch_up()
+    return ready
+
+
+@pytest.fixture
+async def sidecar(
+    pool: Pool, redis_settings: Redis, publisher: Publisher
+) -> AsyncIterator[Sidecar]:
+    assert publisher
+    async with Sidecar(pool, redis_settings).running() as one:
+        yield one
+
+
+async def test_memory_then_redis_then_postgres(
+    pool: Pool, sidecar: Sidecar, redis_settings: Redis
+) -> None:
+    assert await sidecar.tier(ALICE) is Tier.POSTGRES
+    assert await sidecar.tier(ALICE) is Tier.MEMORY
+    assert sidecar.client is not None
+    async with Sidecar(pool, redis_settings).running() as other:
+        l2 = RedisCache(sidecar.client, redis_settings.prefix, 60)
+        async with asyncio.timeout(10):
+            while (await l2.look(ALICE)).fact is None:  # noqa: ASYNC110  the fill comes after
+                await asyncio.sleep(0.002)
+        assert await other.tier(ALICE) is Tier.REDIS
+        assert await other.tier(ALICE) is Tier.MEMORY
+        assert other.tiers.counts[Tier.REDIS] == 1
+
+
+Step = Callable[[Pool], Awaitable[tuple[object, ...]]]
+SESSION = SessionNeed(DIGEST, SHARD)
+CHANGES: list[tuple[str, SessionNeed | UserNeed | RolesNeed, Step]] = [
+    ("disable", ALICE, lambda pool: Users(pool).set_status("acme", "alice", Status.DISABLED)),
+    ("role", RolesNeed("acme"), lambda pool: Roles(pool).create("acme", "new")),
+    ("tenant", ALICE, lambda pool: Tenants(pool).set_status("acme", Status.DISABLED)),
+    ("tenant's roles", RolesNeed("acme"), lambda pool: Tenants(pool).set_status("acme", Status.DISABLED)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("need", "step"), [row[1:] for row in CHANGES], ids=[r[0] for r in CHANGES]
+)
+async def test_a_change_is_forgotten_elsewhere_at_once(
+    pool: Pool,
+    publisher: Publisher,
+    sidecar: Sidecar,
+    need: UserNeed | RolesNeed,
+    step: Step,
+) -> None:
+    before = await sidecar.load(need)
+    assert sidecar.remembers(need)
+    changes = await step(pool)
+    assert await publisher.publish(changes) is Level.PUBLISHED  # type: ignore[arg-type]  # Changes
+    await until(lambda: not sidecar.remembers(need))
+    after = await sidecar.load(need)
+    assert isinstance(before, User | RoleGraph)
+    assert isinstance(after, User | RoleGraph)
+    assert after.version >= before.version
+    assert sidecar.follower.gaps == 0
+
+
+async def test_a_revoked_session_is_forgotten_elsewhere(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar
+) -> None:
+    await SessionRows(pool).create(DIGEST, "one", "acme", "alice", time.time() + 60)
+    assert isinstance(await sidecar.load(SESSION), Session)
+    revoked = await SessionRows(pool).revoke_all("acme", "alice")
+    assert await publisher.publish(revoked.changes) is Level.PUBLISHED
+    await until(lambda: not sidecar.remembers(SESSION))
+    after = await sidecar.load(SESSION)
+    assert isinstance(after, Session)
+    assert after.revoked_at is not None
+
+
+async def test_a_new_user_is_known_although_its_absence_was(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar
+) -> None:
+    bob = UserNeed("acme", "bob")
+    assert await sidecar.load(bob) is ABSENT
+    assert sidecar.remembers(bob)
+    await publisher.publish(await Users(pool).create("acme", "bob"))
+    await until(lambda: not sidecar.remembers(bob))
+    assert isinstance(await sidecar.load(bob), User)
+
+
+async def test_a_new_epoch_flushes(l2: RedisCache, sidecar: Sidecar) -> None:
+    await sidecar.load(ALICE)
+    await l2.establish(ShardState(SHARD, 99, 99))
+    await until(lambda: not sidecar.remembers(ALICE))
+
+
+async def test_a_killed_connection_is_replaced_and_flushes(
+    sidecar: Sidecar, redis_client: redis.asyncio.Redis
+) -> None:
+    bus = sidecar.bus
+    assert isinstance(bus, Bus)
+    await sidecar.load(ALICE)
+    assert sidecar.remembers(ALICE)
+    count = bus.subscriptions
+    for each in await redis_client.client_list(_type="pubsub"):
+        await redis_client.client_kill_filter(_id=each["id"])
+    await until(lambda: bus.subscriptions > count)
+    # What was published in between nobody heard: so nothing from before is believed.
+    assert not sidecar.remembers(ALICE)
+    await until(bus.following.is_set)
+    await sidecar.load(ALICE)
+    assert sidecar.remembers(ALICE)
+
+
+async def test_what_was_missed_while_cut_off_is_not_believed(
+    pool: Pool, publisher: Publisher, redis_settings: Redis
+) -> None:
+    port = int(redis_settings.url.rpartition(":")[2].partition("/")[0])
+    with Proxy(port) as proxy:
+        cut = Redis(
+            url=redis_settings.url.replace(f":{port}/", f":{proxy.port}/"),
+            prefix=redis_settings.prefix,
+        )
+        async with Sidecar(pool, cut).running() as sidecar:
+            await sidecar.load(ALICE)
+            proxy.cut()
+            changes = await Users(pool).set_status("acme", "alice", Status.DISABLED)
+            await publisher.publish(changes)
+            # Nobody told it; but the lease runs out, and PostgreSQL answers.
+            await until(lambda: not sidecar.remembers(ALICE))
+            fact = await sidecar.load(ALICE)
+            assert isinstance(fact, User)
+            assert fact.status is Status.DISABLED
+            proxy.mend()
+            await until(sidecar.bus.following.is_set)
+            fact = await sidecar.load(ALICE)
+            assert isinstance(fact, User)
+            assert fact.status is Status.DISABLED
+            await until(lambda: sidecar.remembers(ALICE))
+
+
+async def test_a_half_open_connection_ends_the_lease_and_is_given_up(
+    pool: Pool, publisher: Publisher, redis_settings: Redis
+) -> None:
+    assert publisher
+    port = int(redis_settings.url.rpartition(":")[2].partition("/")[0])
+    with Proxy(port) as proxy:
+        frozen = Redis(
+            url=redis_settings.url.replace(f":{port}/", f":{proxy.port}/"),
+            prefix=redis_settings.prefix,
+        )
+        cache = Cache(heartbeat_seconds=0.05, lease_seconds=0.3)
+        async with Sidecar(pool, frozen, cache).running() as sidecar:
+            bus = sidecar.bus
+            assert isinstance(bus, Bus)
+            await sidecar.load(ALICE)
+            count = bus.subscriptions
+            proxy.freeze()
+            await until(lambda: not sidecar.remembers(ALICE))
+            await until(lambda: not bus.following.is_set())
+            assert isinstance(await sidecar.load(ALICE), User)
+            proxy.mend()
+            await until(lambda: bus.subscriptions > count and bus.following.is_set())
+
+
+async def test_without_redis_postgres_answers(pool: Pool, acme: str) -> None:
+    nowhere = Redis(url="redis://127.0.0.1:1/0")
+    sidecar = Sidecar(pool, nowhere)
+    task = asyncio.create_task(sidecar.bus.run())
+    assert await sidecar.tier(ALICE) is Tier.POSTGRES
+    assert await sidecar.tier(ALICE) is Tier.POSTGRES
+    assert not sidecar.bus.following.is_set()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert sidecar.client is not None
+    await sidecar.client.aclose()
+    assert acme
+
+
+@pytest.mark.parametrize("how", ["refused", "frozen"])
+async def test_both_down_is_unavailable_in_time(
+    database: str, redis_settings: Redis, how: str
+) -> None:
+    with Proxy(1) as proxy:
+        port = 1
+        if how == "frozen":
+            proxy.freeze()
+            port = proxy.port
+        dsn = f"host=127.0.0.1 port={port} user=x"
+        redis_down = Redis(url=f"redis://127.0.0.1:{port}/0", prefix=redis_settings.prefix)
+        async with Pool(Postgres(dsn=dsn)) as pool:
+            sidecar = Sidecar(pool, redis_down, load_seconds=0.1)
+            # As if the news had just ended.
+            sidecar.follower.prove(instant())
+            loop = asyncio.get_running_loop()
+            before = loop.time()
+            outcomes = await asyncio.gather(
+                *(sidecar.load(ALICE) for _ in range(5)), return_exceptions=True
+            )
+            assert [type(outcome) for outcome in outcomes] == [StoresUnavailable] * 5
+            # The bound is 0.1 s; a database that does not answer is given 1 s by the pool.
+            assert loop.time() - before < 0.9
+            assert not sidecar.remembers(ALICE)
+            await sidecar.tiers.close()
+            assert sidecar.client is not None
+            await sidecar.client.aclose()
+    assert database
+
+
+async def test_without_any_redis_the_outbox_is_polled(pool: Pool, acme: str) -> None:
+    async with Sidecar(pool, None).running() as sidecar:
+        assert await sidecar.tier(ALICE) is Tier.POSTGRES
+        assert await sidecar.tier(ALICE) is Tier.MEMORY
+        await Users(pool).set_status(acme, "alice", Status.DISABLED)
+        await until(lambda: not sidecar.remembers(ALICE))
+        fact = await sidecar.load(ALICE)
+        assert isinstance(fact, User)
+        assert fact.status is Status.DISABLED
+        # A gap in the outbox: all is forgotten.
+        await sidecar.load(RolesNeed(acme))
+        assert sidecar.remembers(RolesNeed(acme))
+        async with pool.connection() as connection, connection.transaction():
+            await connection.execute(b"UPDATE auth_user SET status = 'active'")
+            await connection.execute(b"DELETE FROM auth_outbox")
+        await until(lambda: not sidecar.remembers(RolesNeed(acme)))
+
+
+async def test_a_database_that_is_away_ends_the_lease_of_polling() -> None:
+    async with Pool(Postgres(dsn="host=127.0.0.1 port=1", pool_wait_seconds=0.05)) as pool:
+        sidecar = Sidecar(pool, None)
+        task = asyncio.create_task(sidecar.bus.run())
+        with pytest.raises(StoresUnavailable):
+            await sidecar.load(ALICE)
+        assert sidecar.memory.lease_until == 0
+        assert not sidecar.bus.following.is_set()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
