@@ -113,7 +113,7 @@ async def publisher(l2: RedisCache, outbox: Outbox, acme: str) -> Publisher:
 async def sidecar(
     pool: Pool, redis_settings: Redis, publisher: Publisher
 ) -> AsyncIterator[Sidecar]:
-    assert publisher
+    assert publisher is not None
     async with Sidecar(pool, redis_settings).running() as one:
         yield one
 
@@ -136,12 +136,13 @@ async def test_memory_then_redis_then_postgres(
 
 Step = Callable[[Pool], Awaitable[tuple[object, ...]]]
 SESSION = SessionNeed(DIGEST, SHARD)
+ROLES = RolesNeed("acme")
 CHANGES: list[tuple[str, SessionNeed | UserNeed | RolesNeed, Step]] = [
     ("disable", ALICE, lambda pool: Users(pool).set_status("acme", "alice", Status.DISABLED)),
-    ("role", RolesNeed("acme"), lambda pool: Roles(pool).create("acme", "new")),
+    ("role", ROLES, lambda pool: Roles(pool).create("acme", "new")),
     ("tenant", ALICE, lambda pool: Tenants(pool).set_status("acme", Status.DISABLED)),
-    ("tenant's roles", RolesNeed("acme"), lambda pool: Tenants(pool).set_status("acme", Status.DISABLED)),
-]  # fmt: skip
+    ("its roles", ROLES, lambda pool: Tenants(pool).set_status("acme", Status.DISABLED)),
+]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ async def test_what_was_missed_while_cut_off_is_not_believed(
 async def test_a_half_open_connection_ends_the_lease_and_is_given_up(
     pool: Pool, publisher: Publisher, redis_settings: Redis
 ) -> None:
-    assert publisher
+    assert publisher is not None
     port = int(redis_settings.url.rpartition(":")[2].partition("/")[0])
     with Proxy(port) as proxy:
         frozen = Redis(

@@ -1,5 +1,7 @@
 """The scripts in Redis: fills and invalidations in every order, gaps, epochs, wrong values."""
 
+from typing import Any
+
 import pytest
 import redis.asyncio
 
@@ -128,14 +130,12 @@ async def test_each_kind_deletes_what_it_names(cache: RedisCache) -> None:
     await cache.fill(
         session, Session(version=0, id="i", tenant="acme", subject="alice", expires_at=1), seen
     )
-    for seq, (kind, gone) in enumerate(
-        [
-            (ChangeKind.SESSION, session),
-            (ChangeKind.ROLES, RolesNeed("acme")),
-            (ChangeKind.USER, ALICE),
-        ],
-        6,
-    ):
+    steps: list[tuple[ChangeKind, StoreNeed]] = [
+        (ChangeKind.SESSION, session),
+        (ChangeKind.ROLES, RolesNeed("acme")),
+        (ChangeKind.USER, ALICE),
+    ]
+    for seq, (kind, gone) in enumerate(steps, 6):
         assert (await cache.look(gone)).fact is not None
         await cache.invalidate(SHARD, 1, [news(seq, kind)])
         assert (await cache.look(gone)).fact is None
@@ -155,7 +155,7 @@ async def test_what_is_known_is_skipped(
     assert await cache.invalidate(SHARD, 1, [news(5), news(6)]) == Told(Outcome.DONE, 6, 1)
     assert (await cache.look(ALICE)).fact == NEW
     assert await cache.invalidate(SHARD, 1, [news(6), news(7)]) == Told(Outcome.DONE, 7, 1)
-    log = await redis_client.xrange(cache.keys.log(SHARD))
+    log: Any = await redis_client.xrange(cache.keys.log(SHARD))
     assert [entry[0] for entry in log] == [b"6-0", b"7-0"]
 
 
