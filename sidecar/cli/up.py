@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import secrets
+import shlex
+import shutil
 import signal
 import sys
 import time
@@ -102,7 +104,7 @@ async def everything(folder: Path, port: int) -> None:
         await _until_ready(f"http://{places.admin}/readyz", proxy)
         values = _variables(folder, places, stores) | tokens
         environment.write(folder / "demo.env", values)
-        say(tour(url=values["SIDECAR_URL"], folder=folder))
+        say(tour(url=values["SIDECAR_URL"], folder=folder, command=_command()))
         raise await _first_that_ends([application, proxy], stores)
 
 
@@ -122,6 +124,16 @@ async def _prepared(folder: Path, stores: EmbeddedStack) -> dict[str, str]:
         return await prepare(
             pool, token_key(folder / KEY_FILE), environment.read(folder / "demo.env")
         )
+
+
+def _command() -> str:
+    """How another terminal calls this program: it may not be on the path there."""
+    beside = Path(sys.executable).with_name("sidecar")
+    if shutil.which("sidecar") or not beside.exists():
+        return "sidecar"
+    return shlex.quote(
+        os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)
+    )
 
 
 def _demo(folder: Path) -> AbstractAsyncContextManager[Child]:

@@ -20,7 +20,7 @@ In another terminal:
   alice -X DELETE $SIDECAR_URL/api/orders/1          # 204
   curl -i -H "Authorization: Bearer $MALLORY_TOKEN" $SIDECAR_URL/api/orders  # 401: disabled
   alice -N $SIDECAR_URL/events                       # one event a second, through the sidecar
-  sidecar admin session revoke --user bob            # and bob is 401
+  {command} admin session revoke --user bob   # then bob is 401 in all sidecars
   curl $SIDECAR_ADMIN_URL/metrics
   tail -f {folder}/audit.jsonl
 
@@ -31,6 +31,12 @@ Ctrl-C ends everything; users and sessions are kept in {folder}.
 """
 
 
-def tour(*, url: str, folder: Path) -> str:
-    """The text; paths as the reader may write them."""
-    return _TOUR.format(url=url, folder=folder, env=folder / "demo.env")
+def tour(*, url: str, folder: Path, command: str) -> str:
+    """The text; paths as the reader may write them.
+
+    Args:
+        url: of the sidecar.
+        folder: where everything is kept.
+        command: how this very program is called.
+    """
+    return _TOUR.format(url=url, folder=folder, env=folder / "demo.env", command=command)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from sidecar.demo.tour import tour
 
-TEXT = tour(url="http://127.0.0.1:8080", folder=Path(".sidecar"))
+TEXT = tour(url="http://127.0.0.1:8080", folder=Path(".sidecar"), command=".venv/bin/sidecar")
 
 
 def test_it_names_the_address_and_the_files() -> None:
     assert "http://127.0.0.1:8080" in TEXT
     assert "source .sidecar/demo.env" in TEXT
+    assert ".venv/bin/sidecar admin session revoke" in TEXT
     assert "{folder}" not in TEXT
 
 
