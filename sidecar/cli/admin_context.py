@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
@@ -172,8 +173,6 @@ def finish(work: Callable[[], Awaitable[Result]]) -> Result:
 def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
     """Runs a command on the stores, publishes what it changed, writes the outcome."""
     places = find_places(asked.config)
-    # What the library and the publisher would log is said below, once.
-    logging.getLogger("sidecar.sync").setLevel(logging.ERROR)
 
     async def run() -> tuple[Answer, Level | None]:
         settings = msgspec.structs.replace(
@@ -195,7 +194,8 @@ def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
                     await client.aclose()
         return found, level
 
-    found, level = finish(run)
+    with _quiet(logging.getLogger("sidecar.sync")):
+        found, level = finish(run)
     emit(found.value, found.text, as_json=asked.as_json)
     if found.remark:
         note(found.remark)
@@ -203,6 +203,17 @@ def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
         note("nothing had to be changed")
     if level is Level.COMMITTED:
         warn_unpublished(places)
+
+
+@contextmanager
+def _quiet(logger: logging.Logger) -> Iterator[None]:
+    """Keeps warnings of `logger` back: the outcome says the same in a sentence."""
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def warn_unpublished(places: Places) -> None:

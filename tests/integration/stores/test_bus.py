@@ -10,7 +10,7 @@ import redis.asyncio
 
 from sidecar.cache.memory import Memory
 from sidecar.clock import instant
-from sidecar.model.change import Level, ShardState
+from sidecar.model.change import Change, ChangeKind, Level, ShardState
 from sidecar.model.decision import Denial
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import RoleGraph, Session, Status, User, VerifiedToken
@@ -26,6 +26,7 @@ from sidecar.store.tenants import Tenants
 from sidecar.store.users import Users
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
+from sidecar.sync.keyspace import Keyspace, encode_news
 from sidecar.sync.poll import Poll
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
@@ -195,6 +196,18 @@ async def test_a_new_epoch_flushes(l2: RedisCache, sidecar: Sidecar) -> None:
     await sidecar.load(ALICE)
     await l2.establish(ShardState(SHARD, 99, 99))
     await until(lambda: not sidecar.remembers(ALICE))
+
+
+async def test_what_is_no_news_is_ignored(
+    sidecar: Sidecar, redis_client: redis.asyncio.Redis, redis_settings: Redis
+) -> None:
+    await sidecar.load(ALICE)
+    channel = Keyspace(redis_settings.prefix).channels[SHARD]
+    applied = sidecar.follower.applied
+    await redis_client.publish(channel, b"\xc1 no news")
+    await redis_client.publish(channel, encode_news(Change(3, 1, ChangeKind.USER, "x"), 1))
+    await until(lambda: sidecar.follower.applied == applied + 1)
+    assert sidecar.remembers(ALICE)
 
 
 async def test_a_killed_connection_is_replaced_and_flushes(

@@ -1,5 +1,6 @@
 """The scripts in Redis: fills and invalidations in every order, gaps, epochs, wrong values."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Redis
 from sidecar.sync.keyspace import Head, Keyspace, StoreFact, StoreNeed, encode_fact
 from sidecar.sync.redis_cache import Look, Outcome, RedisCache, Told, open_client
+from tests.servers import Proxy
 
 SHARD = shard_of("acme")
 ALICE = UserNeed("acme", "alice")
@@ -244,6 +246,30 @@ async def test_nobody_there_is_an_error_at_once() -> None:
     with pytest.raises(redis.asyncio.RedisError):
         await RedisCache(client, "x", 60).look(ALICE)
     await client.aclose()
+
+
+async def test_a_redis_that_hangs_is_an_error_within_the_bound(redis_settings: Redis) -> None:
+    port = int(redis_settings.url.rpartition(":")[2].partition("/")[0])
+    with Proxy(port) as proxy:
+        url = redis_settings.url.replace(f":{port}/", f":{proxy.port}/")
+        client = open_client(Redis(url=url))
+        cache = RedisCache(client, redis_settings.prefix, 60, command_seconds=0.2)
+        assert await cache.look(ALICE) == Look(None, None)
+        proxy.freeze()
+        async with asyncio.timeout(5):
+            for call in (
+                cache.look(ALICE),
+                cache.fill(ALICE, OLD, Head(1, 1)),
+                cache.invalidate(SHARD, 1, [news(1)]),
+                cache.establish(ShardState(SHARD, 1, 1)),
+                cache.heads(),
+            ):
+                with pytest.raises(redis.asyncio.RedisError):
+                    await call
+        proxy.mend()
+        # Answers that come too late belong to nobody.
+        assert len(await cache.heads()) == 16
+        await client.aclose()
 
 
 def test_keys_are_unambiguous_and_in_one_slot() -> None:
