@@ -3,7 +3,9 @@
 import asyncio
 import itertools
 import os
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -21,15 +23,21 @@ _numbers = itertools.count(1)
 _MIGRATED = "template_migrated"
 
 
+@contextmanager
+def _open_folder() -> Iterator[Path]:
+    """A folder that another user can enter: as root, PostgreSQL has to run as somebody else.
+
+    Not one of pytest's: the next pytest to start closes those above it to everybody else.
+    """
+    with tempfile.TemporaryDirectory(prefix="sidecar-tests-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+def stack() -> Iterator[EmbeddedStack]:
     """Both servers, for the whole session of this worker."""
-    folder = tmp_path_factory.mktemp("stack")
-    # pytest closes its folders to others; PostgreSQL may have to run as somebody else.
-    for path in [folder, *folder.parents]:
-        if path.stat().st_uid == os.geteuid() and path.stat().st_mode & 0o777 == 0o700:
-            path.chmod(0o711)
-    with running(folder) as started:
+    with _open_folder() as folder, running(folder) as started:
         yield started
 
 
@@ -81,13 +89,12 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture(scope="session")
-def debian_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+def debian_redis() -> Iterator[str | None]:
     """Address of Debian's redis-server, where it is installed."""
     if DEBIAN_REDIS is None:
         yield None
         return
-    folder = tmp_path_factory.mktemp("redis")
-    with redis_running(folder, Path(DEBIAN_REDIS)) as server:
+    with _open_folder() as folder, redis_running(folder, Path(DEBIAN_REDIS)) as server:
         yield server.url
 
 
