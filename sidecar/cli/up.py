@@ -66,14 +66,22 @@ async def until_told_to_stop(work: Awaitable[None]) -> None:
         Exception: what `work` raised.
     """
     task = asyncio.ensure_future(work)
+    told = False
+
+    def stop() -> None:
+        # Only the first signal counts: unwinding is bounded and must not be interrupted.
+        nonlocal told
+        if not told:
+            told = True
+            task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Only the first one cancels: unwinding is bounded and must not be interrupted.
-        loop.add_signal_handler(number, lambda: task.cancelling() or task.cancel())
+        loop.add_signal_handler(number, stop)
     try:
         await task
     except asyncio.CancelledError:
-        if not task.cancelled():
+        if not told:
             raise
         say("", error=True)
 

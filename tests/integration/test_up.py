@@ -1,5 +1,6 @@
 """``sidecar up`` as a person would run it: as a process, in an empty folder."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -14,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.cli import up as up_module
 from sidecar.demo import environment
+from sidecar.demo.children import ChildError
+from sidecar.demo.children import running as child_running
 
 # The tour's last line: everything runs.
 READY = "Ctrl-C ends everything"
@@ -114,12 +118,16 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def is_alive(pid: int) -> bool:
-    """Whether the process exists and is not merely waiting to be reaped by init."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except FileNotFoundError:
-        return False
+@contextmanager
+def all_end(pids: list[int]) -> Iterator[None]:
+    """Asserts that all of them have ended soon after the block."""
+    watched = [os.pidfd_open(pid) for pid in pids]
+    yield
+    for child in watched:
+        # Readable once the process has ended (pidfd_open(2)).
+        ended, _, _ = select.select([child], [], [], STOP_SECONDS)
+        assert ended == [child]
+        os.close(child)
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +236,8 @@ def test_ctrl_c_ends_everything_and_the_next_run_finds_the_tokens(tmp_path: Path
         tokens = {name: v for name, v in first.variables.items() if name.endswith("_TOKEN")}
         children = descendants(first.child.pid)
         assert len(children) >= 4
-        assert first.stop(signal.SIGINT) == 0
-    assert [pid for pid in children if is_alive(pid)] == []
+        with all_end(children):
+            assert first.stop(signal.SIGINT) == 0
     with running(folder) as second:
         assert tokens.items() <= second.variables.items()
         assert second.ask("GET", "/api/orders", second.token("BOB"))[0] == 200
@@ -237,10 +245,15 @@ def test_ctrl_c_ends_everything_and_the_next_run_finds_the_tokens(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("part", "name"),
-    [("sidecar.demo", "the demo application"), ("sidecar run", "the sidecar")],
+    ("part", "told"),
+    [
+        ("sidecar.demo", "the demo application ended with SIGKILL"),
+        ("sidecar run", "the sidecar ended with SIGKILL"),
+        ("bin/postgres -D", "postgres has ended"),
+        ("valkey-server", "valkey-server has ended"),
+    ],
 )
-def test_one_that_dies_ends_all_and_is_named(tmp_path: Path, part: str, name: str) -> None:
+def test_one_that_dies_ends_all_and_is_named(tmp_path: Path, part: str, told: str) -> None:
     with running(tmp_path / ".sidecar") as started:
         children = descendants(started.child.pid)
         lines = {
@@ -248,10 +261,54 @@ def test_one_that_dies_ends_all_and_is_named(tmp_path: Path, part: str, name: st
             for pid in children
         }
         (victim,) = (pid for pid, line in lines.items() if part in line)
-        os.kill(victim, signal.SIGKILL)
-        assert started.child.wait(STOP_SECONDS) == 3
-        assert f"{name} ended with SIGKILL" in started.errors
-    assert [pid for pid in children if is_alive(pid)] == []
+        with all_end(children):
+            os.kill(victim, signal.SIGKILL)
+            assert started.child.wait(STOP_SECONDS) == 3
+        assert told in started.errors
+
+
+async def test_a_sidecar_that_never_gets_ready_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up_module, "READY_SECONDS", 0.2)
+    waits = [sys.executable, "-c", "import signal; signal.pause()"]
+    async with child_running("the sidecar", waits, tmp_path / "log") as child:
+        with pytest.raises(ChildError, match="the sidecar is not ready"):
+            await up_module._until_ready("http://127.0.0.1:1/readyz", child)
+
+
+async def _for_ever(begun: asyncio.Event) -> None:
+    begun.set()
+    await asyncio.Event().wait()
+
+
+async def test_a_cancellation_from_elsewhere_is_passed_on() -> None:
+    begun = asyncio.Event()
+    task = asyncio.ensure_future(up_module.until_told_to_stop(_for_ever(begun)))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_second_signal_does_not_interrupt_the_unwinding() -> None:
+    begun, asked, unwound = asyncio.Event(), asyncio.Event(), False
+
+    async def unwinds() -> None:
+        nonlocal unwound
+        try:
+            await _for_ever(begun)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            asyncio.get_running_loop().call_later(0.05, asked.set)
+            await asked.wait()
+            unwound = True
+
+    task = asyncio.ensure_future(up_module.until_told_to_stop(unwinds()))
+    await begun.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await task
+    assert unwound
 
 
 def test_a_port_that_is_taken_is_an_error_that_says_so(up: Up, tmp_path: Path) -> None:
@@ -262,12 +319,6 @@ def test_a_port_that_is_taken_is_an_error_that_says_so(up: Up, tmp_path: Path) -
 
 
 def test_nothing_outlives_it_even_when_it_is_killed(tmp_path: Path) -> None:
-    with running(tmp_path / ".sidecar") as started:
-        children = [os.pidfd_open(pid) for pid in descendants(started.child.pid)]
+    with running(tmp_path / ".sidecar") as started, all_end(descendants(started.child.pid)):
         started.child.kill()
         started.child.wait(STOP_SECONDS)
-        for child in children:
-            # Readable once the process has ended (pidfd_open(2)).
-            ended, _, _ = select.select([child], [], [], STOP_SECONDS)
-            assert ended == [child]
-            os.close(child)
