@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -21,12 +23,11 @@ TRUE = Path("/bin/true")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder that others can pass through to."""
-    for path in [tmp_path, *tmp_path.parents]:
-        if path.stat().st_uid == os.geteuid() and not path.stat().st_mode & 0o001:
-            path.chmod(0o711)
-    return tmp_path / "stores"
+def folder() -> Iterator[Path]:
+    """Where a stack may live. Not one of pytest's: any other pytest closes those to others."""
+    with tempfile.TemporaryDirectory(prefix="sidecar-tests-") as name:
+        Path(name).chmod(0o711)
+        yield Path(name) / "stores"
 
 
 def write(stack: EmbeddedStack, text: str) -> None:
