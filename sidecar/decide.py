@@ -162,6 +162,9 @@ def _recognize(
         return replace(graph, route=route, principal=principal_of(fact))
     if not isinstance(user, User | Absent) or not isinstance(graph, RoleGraph | Absent):
         raise TypeError("a need was answered with a fact of another kind")
+    if isinstance(graph, RoleGraph) and graph.status is not Status.ACTIVE:
+        disabled = "the tenant is disabled"
+        return Denial(Reason.USER_DISABLED, disabled, route, principal_of(fact))
     return snapshot.authorizer.subject(credential[0], fact, user, graph, wall, leeway)
 
 

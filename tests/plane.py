@@ -230,7 +230,7 @@ class Plane:
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until `condition` holds (at most ten seconds)."""
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110 - conditions of the product, not events of ours
+            while not condition():
                 await asyncio.sleep(0.005)
 
 

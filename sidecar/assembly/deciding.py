@@ -107,7 +107,9 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
     redis_cache = (
         None
         if settings is None or client is None
-        else RedisCache(client, settings.prefix, cache.redis_entry_seconds)
+        else RedisCache(
+            client, settings.prefix, cache.redis_entry_seconds, settings.command_seconds
+        )
     )
     credentials = root.credentials
     keys = Keys(credentials.issuers, memory, instant=instant, wall=wall, jitter=random.random)

@@ -102,10 +102,17 @@ class Role(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class RoleGraph(Fact, frozen=True, gc=False, array_like=True, kw_only=True):
-    """All roles of a tenant; `version` is the generation of the graph (SYNC.md)."""
+    """All roles of a tenant; `version` is the generation of the graph (SYNC.md).
+
+    Attributes:
+        tenant: slug of the tenant.
+        roles: its roles.
+        status: of the tenant itself: a token may be valid for users whom the stores do not know.
+    """
 
     tenant: str
     roles: tuple[Role, ...] = ()
+    status: Status = Status.ACTIVE
 
 
 class VerifiedToken(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -41,7 +41,7 @@ WHERE u.tenant = %s AND u.subject = %s
 """
 
 ROLES: Final = """
-SELECT t.roles_version,
+SELECT greatest(t.roles_version, t.version), t.status = 'active',
   (SELECT coalesce(json_agg(json_build_array(r.name,
      (SELECT coalesce(json_agg(parent ORDER BY parent), '[]')
       FROM auth_role_parent AS p WHERE p.tenant = r.tenant AND p.role = r.name),
@@ -128,5 +128,10 @@ def _user(rows: list[tuple[Any, ...]], need: UserNeed) -> User | Absent:
 def _graph(rows: list[tuple[Any, ...]], tenant: str) -> RoleGraph | Absent:
     if not rows:
         return ABSENT
-    version, roles = rows[0]
-    return RoleGraph(version=version, tenant=tenant, roles=_roles.decode(roles))
+    version, active, roles = rows[0]
+    return RoleGraph(
+        version=version,
+        tenant=tenant,
+        roles=_roles.decode(roles),
+        status=Status.ACTIVE if active else Status.DISABLED,
+    )

@@ -217,10 +217,10 @@ async def test_upgrades_are_refused() -> None:
     assert await outcome(pipeline(Stores()), exchange) is Reason.UNSUPPORTED_UPGRADE
 
 
-async def test_every_end_is_counted_and_recorded() -> None:
+async def test_every_end_is_counted_and_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     records: list[Record] = []
     sink = AuditSink(lambda _: None, 3600.0)
-    sink.add = records.append  # type: ignore[method-assign]  # to look at them
+    monkeypatch.setattr(sink, "add", records.append)
     led = pipeline(Stores(), audit=sink)
     permitted, refused, unread = Ended(BEARER), Ended(), Ended()
     await outcome(led, permitted)

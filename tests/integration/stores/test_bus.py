@@ -98,7 +98,7 @@ class Sidecar:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110  waits for another connection's news
+        while not condition():
             await asyncio.sleep(0.002)
 
 
@@ -128,7 +128,7 @@ async def test_memory_then_redis_then_postgres(
     async with Sidecar(pool, redis_settings).running() as other:
         l2 = RedisCache(sidecar.client, redis_settings.prefix, 60)
         async with asyncio.timeout(10):
-            while (await l2.look(ALICE)).fact is None:  # noqa: ASYNC110  the fill comes after
+            while (await l2.look(ALICE)).fact is None:
                 await asyncio.sleep(0.002)
         assert await other.tier(ALICE) is Tier.REDIS
         assert await other.tier(ALICE) is Tier.MEMORY

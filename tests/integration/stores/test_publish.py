@@ -213,7 +213,7 @@ async def running(relay: Relay) -> AsyncIterator[None]:
 
 async def until_in_step(cache: RedisCache, outbox: Outbox) -> None:
     async with asyncio.timeout(10):
-        while not await in_step(cache, outbox):  # noqa: ASYNC110  the servers are asked, not slept
+        while not await in_step(cache, outbox):
             await asyncio.sleep(0.005)
 
 

@@ -31,9 +31,7 @@ def answers(*, sign_in: str | None = None, help_text: str = "") -> Answers:
 def refuse(
     denial: Denial, request: RequestHead | None = None, **settings: str
 ) -> tuple[int, dict[str, str], bytes]:
-    octets = answers(**settings).refusal(  # type: ignore[arg-type]  # strings only
-        denial, request or head(), b"id-1", keep_alive=True
-    )
+    octets = answers(**settings).refusal(denial, request or head(), b"id-1", keep_alive=True)
     start, _, body = octets.partition(b"\r\n\r\n")
     fields = fields_of(start + b"\r\n\r\n")
     assert fields["content-length"] == str(len(body))

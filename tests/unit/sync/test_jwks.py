@@ -110,7 +110,7 @@ class World:
         task = asyncio.create_task(self.keys.run())
         try:
             async with asyncio.timeout(10):
-                while self.source.fetches == 0 or self.source._running:  # noqa: ASYNC110  no event there
+                while self.source.fetches == 0 or self.source._running:
                     await asyncio.sleep(0)
             yield self
         finally:
@@ -231,7 +231,7 @@ async def test_a_key_that_cannot_be_used_is_named(
 async def test_keys_are_fetched_again_in_the_background(provider: Provider) -> None:
     provider.body = document(key("one"))
     async with World(Jwks(url=provider.url, refresh_seconds=0.01)).running(), asyncio.timeout(10):
-        while provider.requests < 3:  # noqa: ASYNC110  counts
+        while provider.requests < 3:
             await asyncio.sleep(0)
 
 
@@ -248,12 +248,12 @@ async def test_a_file_is_read_again_when_it_changes(
         fresh = tmp_path / "fresh.json"
         fresh.write_bytes(document(two))
         fresh.replace(file)
-        while await world.reason(token(two)) is not None:  # noqa: ASYNC110  reads
+        while await world.reason(token(two)) is not None:
             await asyncio.sleep(0)
         assert await world.reason(token(one)) is Reason.UNKNOWN_KEY
         fetches = world.source.fetches
         file.unlink()
-        while world.source.fetches == fetches:  # noqa: ASYNC110  counts
+        while world.source.fetches == fetches:
             await asyncio.sleep(0)
         assert await world.reason(token(two)) is None
 
