@@ -16,7 +16,9 @@ COMMANDS: Final = {
     "explain": Lazy(
         "sidecar.cli.explain", "explain", "Say why a request would be permitted or refused."
     ),
-    "admin": Lazy("sidecar.cli.admin", "admin", "Manage tenants, users, roles, grants and sessions."),
+    "admin": Lazy(
+        "sidecar.cli.admin", "admin", "Manage tenants, users, roles, grants and sessions."
+    ),
     "migrate": Lazy("sidecar.cli.migrate", "migrate", "Create or update the database's tables."),
     "version": Lazy("sidecar.cli.version", "version", "Show the version."),
     "completion": Lazy("sidecar.cli.completion", "completion", "Print completion for a shell."),
