@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from sidecar.audit.record import record_of
 from sidecar.audit.sink import AuditSink
 from sidecar.authorize.permit import Permit
-from sidecar.clock import instant, wall
+from sidecar.clock import instant, stopwatch, wall
 from sidecar.decide import Snapshot, decide
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial, Missing
@@ -76,7 +76,6 @@ class Pipeline:
         self._audit = audit
         self._audit_permits = audit_permits
         self._loading: set[asyncio.Task[None]] = set()
-        self._now = asyncio.get_running_loop().time
 
     def begin(self, exchange: Exchange) -> None:
         """Decide at once where memory knows enough: nearly always."""
@@ -131,7 +130,7 @@ class Pipeline:
 
     def ended(self, exchange: Exchange) -> None:
         """Count and record an exchange that is over; also what broke (always called)."""
-        seconds = self._now() - exchange.started
+        seconds = stopwatch() - exchange.started
         meters = self._meters
         meters.bytes_in += exchange.bytes_in
         meters.bytes_out += exchange.bytes_out

@@ -102,7 +102,7 @@ class Exchange:
         head: the request's head.
         peer: the client's connection.
         request_id: its id.
-        started: instant of the loop's clock at which the head was complete.
+        started: reading of the stopwatch when the head was complete.
         permit: what allowed it, once decided.
         denial: why it was refused or failed, where it was.
         status: status that the client got; 0 when it got none.

@@ -9,7 +9,7 @@ import asyncio
 from enum import Enum
 from typing import TYPE_CHECKING, cast
 
-from sidecar.clock import NEVER
+from sidecar.clock import NEVER, stopwatch
 from sidecar.forward.connection import reset
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial
@@ -217,7 +217,7 @@ class Downstream(asyncio.Protocol):
         if head.__class__ is Denial:
             self._refuse_unread(head)
             return
-        exchange = Exchange(server.forwarder, self, self._peer, head, server.now())  # type: ignore[arg-type]  # head is no Denial, and a connection has a peer
+        exchange = Exchange(server.forwarder, self, self._peer, head, stopwatch())  # type: ignore[arg-type]  # head is no Denial, and a connection has a peer
         self._exchange = exchange
         if exchange.is_request_sent:
             self._state = _ANSWER
@@ -318,7 +318,7 @@ class Downstream(asyncio.Protocol):
             self,
             cast("Peer", self._peer),
             unread_head(),
-            self._server.now(),
+            stopwatch(),
         )
         self._exchange = exchange
         self._state = _BODY

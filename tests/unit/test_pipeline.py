@@ -14,6 +14,7 @@ from sidecar.authenticate.opaque import digest, mint, signing_key
 from sidecar.authorize.authorizer import Authorizer
 from sidecar.authorize.principal import IdentityFields
 from sidecar.cache.memory import Memory
+from sidecar.clock import stopwatch
 from sidecar.decide import Snapshot
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial, Missing
@@ -74,7 +75,7 @@ class Ended(Exchange):
         self.head = head
         self.peer = Peer("192.0.2.1", "http", is_trusted=False)
         self.request_id = b"r1"
-        self.started = asyncio.get_running_loop().time()
+        self.started = stopwatch()
         self.permit = None
         self.denial = None
         self.status = 0
