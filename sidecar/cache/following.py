@@ -1,0 +1,164 @@
+"""Whether memory may be trusted: what one sidecar knows of one shard's news (SYNC.md).
+
+A value machine: it is told what arrived and when, and says what that means. Three facts make a
+lease sound. Sequences are given by PostgreSQL without gaps, in the order of commits. A heartbeat
+is served by Redis after every change that reached Redis before it, so its head is at least theirs.
+And the lease counts from the time of sending. So a sidecar whose watermark is below a sequence
+holds only leases that were sent before that sequence reached Redis, and none that lasts longer than
+one lease after.
+
+Losing a message therefore costs time, never truth: pub/sub only makes revocation fast.
+"""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+
+class Beat(NamedTuple):
+    """What Redis answered to a heartbeat.
+
+    Attributes:
+        head: the highest sequence Redis was told.
+        epoch: the life of its content, chosen by PostgreSQL (R1).
+        incarnation: the life of PostgreSQL's data, with its timeline (R12).
+    """
+
+    head: int
+    epoch: int
+    incarnation: str
+
+
+class Verdict(Enum):
+    """What a heartbeat means.
+
+    The caller acts on it: `STARTED` and `FLUSH` forget all facts of the shard, and they and
+    `NEW_EPOCH` doom all reads in flight (R5).
+    """
+
+    STARTED = "the first head after the start: what is loaded from now on is covered"
+    RENEWED = "all that Redis knew was applied: the lease is renewed"
+    BEHIND = "something is missing: replay it"
+    NEW_EPOCH = "the content of Redis began a new life; memory stays, reads in flight do not"
+    FLUSH = "PostgreSQL's data began a new life: nothing that is known holds"
+    SUSPECT = "Redis cannot vouch for its content: no lease"
+
+
+class Following:
+    """The news of one shard, as far as one sidecar has applied it.
+
+    Args:
+        lease_seconds: L, how long memory may be used after a heartbeat was sent. The margin for
+            clocks that run at different rates is taken off here (R10).
+
+    Attributes:
+        watermark: highest sequence applied without a gap; None before the first head.
+        epoch: of the last heartbeat.
+        incarnation: of the last heartbeat.
+        lease_until: instant until which facts of the shard may be used.
+    """
+
+    __slots__ = (
+        "_behind_since",
+        "_early",
+        "_head",
+        "_lease",
+        "epoch",
+        "incarnation",
+        "lease_until",
+        "watermark",
+    )
+
+    # Clocks of two machines differ in rate by far less than this (R10).
+    MARGIN: Final = 0.05
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease = lease_seconds * (1 - self.MARGIN)
+        self._early: set[int] = set()
+        self._head = 0
+        self._behind_since: float | None = None
+        self.watermark: int | None = None
+        self.epoch: int | None = None
+        self.incarnation = ""
+        self.lease_until = 0.0
+
+    def hear(self, seq: int, now: float) -> None:
+        """A change was applied, from pub/sub or a replay, in any order and any number of times.
+
+        Applying a change means forgetting, which is right in any order; only the watermark waits
+        for what is missing.
+        """
+        if self.watermark is None:
+            # It may be newer than the head that the first heartbeat is about to bring.
+            self._early.add(seq)
+            return
+        if seq > self.watermark + 1:
+            self._early.add(seq)
+            if self._behind_since is None:
+                self._behind_since = now
+            return
+        self._advance(max(seq, self.watermark))
+
+    def beat(self, sent: float, answer: Beat | None, now: float) -> Verdict:
+        """The answer to the heartbeat that was sent at the instant `sent`; None for "suspect"."""
+        if answer is None:
+            return Verdict.SUSPECT
+        if self.watermark is None:
+            self._begin(answer)
+            return Verdict.STARTED
+        if answer.incarnation != self.incarnation:
+            # Sequences of another life may begin lower, so what was early says nothing either.
+            self._early.clear()
+            self._begin(answer)
+            self.lease_until = 0.0
+            return Verdict.FLUSH
+        if answer.epoch != self.epoch:
+            self.epoch = answer.epoch
+            self._head = answer.head
+            return Verdict.NEW_EPOCH
+        if answer.head < self._head:
+            # Within one epoch Redis never forgets; this one did. (A watermark above the head is no
+            # such sign: the message may have overtaken the answer.)
+            return Verdict.SUSPECT
+        self._head = answer.head
+        if self.watermark < answer.head:
+            if self._behind_since is None:
+                self._behind_since = now
+            return Verdict.BEHIND
+        self.lease_until = max(self.lease_until, sent + self._lease)
+        return Verdict.RENEWED
+
+    def missing(self, now: float, patience: float) -> tuple[int, int] | None:
+        """The first and last sequence to replay, once they are missing longer than `patience`.
+
+        Messages that overtake each other are no reason to ask anybody.
+        """
+        if self.watermark is None or self._behind_since is None:
+            return None
+        if now - self._behind_since < patience:
+            return None
+        last = min(self._early) - 1 if self._early else self._head
+        return (self.watermark + 1, last) if last > self.watermark else None
+
+    def skip_to(self, seq: int) -> None:
+        """The caller has forgotten all facts of the shard: nothing up to `seq` matters any more."""
+        self._advance(max(seq, self.watermark or 0))
+
+    def lapse(self) -> None:
+        """End the lease now; the next heartbeat may renew it."""
+        self.lease_until = 0.0
+
+    def _begin(self, answer: Beat) -> None:
+        self.epoch = answer.epoch
+        self.incarnation = answer.incarnation
+        self._head = answer.head
+        self._behind_since = None
+        self._advance(answer.head)
+
+    def _advance(self, seq: int) -> None:
+        self._early = {each for each in self._early if each > seq}
+        while seq + 1 in self._early:
+            seq += 1
+            self._early.discard(seq)
+        self.watermark = seq
+        if not self._early and seq >= self._head:
+            self._behind_since = None
