@@ -35,6 +35,7 @@ class AuditSink:
         self._waiting: list[Record] = []
         self._encoder = msgspec.json.Encoder()
         self._task: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()
 
     def add(self, record: Record) -> None:
         """Write `record` soon."""
@@ -63,15 +64,17 @@ class AuditSink:
             await asyncio.shield(asyncio.ensure_future(self._flush()))
 
     async def _flush(self) -> None:
-        if not self._waiting:
-            return
-        records = self._waiting
-        self._waiting = []
-        try:
-            await asyncio.to_thread(self._write_lines, records)
-        except OSError as error:
-            self.dropped += len(records)
-            _LOG.error("audit records could not be written: %s", error)
+        # One write at a time, and whoever closes waits for the one that is under way.
+        async with self._writing:
+            records = self._waiting
+            if not records:
+                return
+            self._waiting = []
+            try:
+                await asyncio.to_thread(self._write_lines, records)
+            except OSError as error:
+                self.dropped += len(records)
+                _LOG.error("audit records could not be written: %s", error)
 
     def _write_lines(self, records: list[Record]) -> None:
         self._write(self._encoder.encode_lines(records))

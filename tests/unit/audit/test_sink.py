@@ -68,6 +68,22 @@ async def test_what_a_stuck_sink_cannot_take_is_counted(monkeypatch: pytest.Monk
     await sink.close()
 
 
+async def test_closing_waits_for_the_write_under_way() -> None:
+    entered, written = threading.Event(), threading.Event()
+
+    def slow(_: bytes) -> None:
+        entered.set()
+        threading.Event().wait(0.05)
+        written.set()
+
+    sink = AuditSink(slow, 0.0)
+    sink.start()
+    sink.add(record())
+    assert await asyncio.to_thread(entered.wait, 5)
+    await sink.close()
+    assert written.is_set()
+
+
 async def test_a_sink_that_fails_loses_records_but_not_requests(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
