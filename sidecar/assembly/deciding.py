@@ -2,10 +2,11 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine
+import secrets
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sidecar.accounts.sessions import Sessions
 from sidecar.authenticate.credential import CredentialRules
@@ -17,6 +18,7 @@ from sidecar.clock import instant, wall
 from sidecar.decide import Snapshot
 from sidecar.endpoints.own import PREFIX
 from sidecar.forward.in_process import IN_PROCESS
+from sidecar.model.change import Change, Level
 from sidecar.model.route import Access, Route
 from sidecar.route.rules import compile_route, compile_routes
 from sidecar.settings.schema import Root
@@ -26,7 +28,9 @@ from sidecar.store.pool import Pool
 from sidecar.store.sessions import SessionRows
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
+from sidecar.sync.heart import Heart
 from sidecar.sync.jwks import Keys
+from sidecar.sync.keyspace import News
 from sidecar.sync.poll import Poll
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
@@ -46,7 +50,7 @@ class Deciding:
         tiers: loads what memory lacks.
         memory: the first cache level.
         follower: applies the news.
-        news: follows it; its `following` is set while it flows.
+        news: keeps the lease; its `following` is set while memory may be used.
         keys: of issuers, and the verdict on tokens.
         sessions: issues and revokes sessions.
         pool: connections to PostgreSQL.
@@ -56,7 +60,7 @@ class Deciding:
     tiers: Tiers
     memory: Memory
     follower: Follower
-    news: Bus | Poll
+    news: Heart | Poll
     keys: Keys
     sessions: Sessions
     pool: Pool
@@ -126,12 +130,23 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         )
         follower = Follower(memory, tiers, cache.lease_seconds)
         publisher = Publisher(redis_cache, outbox)
-        news: Bus | Poll = (
-            Poll(outbox, cache, follower, instant=instant)
-            if settings is None
-            else Bus(settings, cache, follower, instant=instant, jitter=random.random)
-        )
-        relay = Relay(publisher, outbox, jitter=random.random)
+        news: Heart | Poll
+        if settings is None or redis_cache is None:
+            news = Poll(outbox, cache, follower, instant=instant)
+            following = [news.run()]
+        else:
+            member = secrets.token_hex(16)
+            news = Heart(redis_cache, outbox, cache, follower, member=member, instant=instant)
+            bus = Bus(
+                settings,
+                cache,
+                follower,
+                resubscribed=news.want,
+                instant=instant,
+                jitter=random.random,
+            )
+            relay = Relay(publisher, outbox, jitter=random.random)
+            following = [news.run(), bus.run(), relay.run()]
         snapshot = Snapshot(
             routes=compile_routes(
                 root.routes, default_upstream=next(iter(root.upstreams)), own=own_routes()
@@ -143,12 +158,17 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             ),
             leeways={each.issuer: each.leeway_seconds for each in credentials.issuers},
         )
+
+        async def publish(changes: Sequence[Change]) -> Level:
+            # Here at once: who signs out through this sidecar is out when it answers.
+            for change in changes:
+                follower.apply(News(0, *change), instant())
+            return await publisher.publish(changes)
+
         sessions = Sessions(
-            SessionRows(pool), publisher.publish, signing_key(credentials.token_key), wall=wall
+            SessionRows(pool), publish, signing_key(credentials.token_key), wall=wall
         )
-        tasks = [_background(news.run(), "news"), _background(keys.run(), "keys")]
-        if settings is not None:
-            tasks.append(_background(relay.run(), "relay"))
+        tasks = [asyncio.create_task(work) for work in (*following, keys.run())]
         try:
             yield Deciding(snapshot, tiers, memory, follower, news, keys, sessions, pool)
         finally:
@@ -158,7 +178,3 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             await tiers.close()
             if client is not None:
                 await client.aclose()
-
-
-def _background(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    return asyncio.create_task(work, name=name)

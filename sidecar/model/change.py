@@ -14,6 +14,8 @@ class ChangeKind(StrEnum):
     TENANT = "tenant"
     # Everything of the shard.
     FLUSH = "flush"
+    # On the bus only: Redis's content began a new life; the next heartbeat says which.
+    EPOCH = "epoch"
 
 
 class Change(NamedTuple):
@@ -39,11 +41,19 @@ class Change(NamedTuple):
 
 
 class ShardState(NamedTuple):
-    """A row of ``auth_shard``: how far the shard is, and in which life of Redis's content."""
+    """A row of ``auth_shard``: how far the shard is, and in which lives.
+
+    Attributes:
+        shard: its number.
+        seq: the last sequence that was committed.
+        epoch: the life of Redis's content that PostgreSQL chose last (R1).
+        incarnation: the life of PostgreSQL's own data, with its timeline (R12).
+    """
 
     shard: int
     seq: int
     epoch: int
+    incarnation: str = ""
 
 
 class Level(StrEnum):
@@ -51,3 +61,4 @@ class Level(StrEnum):
 
     COMMITTED = "committed"
     PUBLISHED = "published"
+    APPLIED = "applied"

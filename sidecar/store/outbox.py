@@ -13,10 +13,18 @@ from sidecar.store.pool import Connection, Pool, describe
 
 # Any constant will do; it must differ from that of the migrations.
 _LEADER_LOCK: Final = 0x5CA1_0002
-STATES: Final = "SELECT shard, seq, redis_epoch FROM auth_shard ORDER BY shard"
-STATE: Final = "SELECT shard, seq, redis_epoch FROM auth_shard WHERE shard = %s"
+_STATE: Final = """
+SELECT shard, seq, redis_epoch, incarnation::text || '/' || auth_timeline() FROM auth_shard
+"""
+STATES: Final = _STATE + "ORDER BY shard"
+STATE: Final = _STATE + "WHERE shard = %s"
+# By PostgreSQL's clock, which chose the epoch (R2).
+EPOCH_AGE: Final = """
+SELECT extract(epoch FROM clock_timestamp() - redis_epoch_at)::float8 FROM auth_shard
+WHERE shard = %s AND redis_epoch = %s
+"""
 RENEW: Final = """
-UPDATE auth_shard SET redis_epoch = %(epoch)s + 1
+UPDATE auth_shard SET redis_epoch = %(epoch)s + 1, redis_epoch_at = clock_timestamp()
 WHERE shard = %(shard)s AND redis_epoch <= %(epoch)s
 """
 LED: Final = """
@@ -97,6 +105,11 @@ class Outbox:
         async with self._pool.transaction() as connection:
             await connection.execute(RENEW.encode(), {"shard": shard, "epoch": epoch})
         return await self.state(shard)
+
+    async def epoch_age(self, shard: int, epoch: int) -> float:
+        """Seconds since `epoch` was chosen for `shard`; 0.0 where it is not the present one."""
+        rows = await self._pool.fetch(EPOCH_AGE, (shard, epoch))
+        return float(rows[0][0]) if rows else 0.0
 
     async def prune(self) -> None:
         """Deletes changes told long ago, and sessions that ended long ago; a bounded number."""

@@ -1,10 +1,10 @@
 """Hears the news: one pub/sub connection of our own.
 
 redis-py's `PubSub` reconnects silently and loses what was published meanwhile. Here a lost
-connection is an event: the next subscription starts anew, and no lease is renewed until then. The
-heartbeat is a PING on the very connection that carries the news: Redis answers in order, so its
-answer proves that everything published before it was sent has been read. A half-open connection
-answers nothing, and is given up when a lease has passed.
+connection is an event: the lease ends with the next subscription, and the heartbeat (`heart`) says
+what was missed. A PING on this connection shows whether it still lives: a half-open one answers
+nothing, and is given up when a lease has passed. Losing news costs time and never truth: the lease
+rests on heartbeats alone.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ class Bus:
         settings: where Redis is.
         cache: lease and heartbeat.
         follower: what the news is applied to.
+        resubscribed: called when news may have been missed, so that the heart beats at once.
         instant: the clock of leases.
         jitter: random numbers in [0, 1), so that a fleet does not reconnect in step.
     """
@@ -46,12 +47,14 @@ class Bus:
         cache: Cache,
         follower: Follower,
         *,
+        resubscribed: Callable[[], None],
         instant: Callable[[], float],
         jitter: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._cache = cache
         self._follower = follower
+        self._resubscribed = resubscribed
         self._instant = instant
         self._jitter = jitter
         self._channels = Keyspace(settings.prefix).channels
@@ -107,7 +110,7 @@ class Bus:
                 case [b"message", _, message]:
                     news = decode_news(message)
                     if news is not None:
-                        self._follower.apply(news)
+                        self._follower.apply(news, self._instant())
                 case [b"pong", beat]:
                     self._pong(beat)
                 case [b"subscribe", channel, _]:
@@ -119,18 +122,15 @@ class Bus:
         self._missing.discard(channel)
         if not self._missing:
             self.subscriptions += 1
-            self._follower.start_anew()
+            self._follower.resubscribed()
+            self._resubscribed()
+            if not self._healthy:
+                self._healthy = True
+                _log.info("following the news from Redis")
+            self.following.set()
 
     def _pong(self, beat: bytes) -> None:
-        sent = self._sent.pop(beat, None)
-        # A beat sent before the last subscription proves nothing about its channel.
-        if sent is None or self._missing:
-            return
-        self._follower.prove(sent)
-        if not self._healthy:
-            self._healthy = True
-            _log.info("following the news from Redis")
-        self.following.set()
+        self._sent.pop(beat, None)
 
     async def _beat(self, connection: AbstractConnection) -> None:
         count = 0

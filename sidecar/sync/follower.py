@@ -1,11 +1,17 @@
-"""What the news does to this sidecar's memory: plain bookkeeping, without I/O."""
+"""What the news does to this sidecar's memory: plain bookkeeping over all shards, without I/O."""
 
-from typing import Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple, Protocol
 
+from sidecar.cache.following import Beat, Following, Verdict
 from sidecar.model.change import ChangeKind
 from sidecar.model.need import Need, RolesNeed, SessionNeed, UserNeed
 from sidecar.model.shard import SHARDS
 from sidecar.sync.keyspace import News
+
+# Messages may overtake each other for this long before anybody is asked for what is missing.
+PATIENCE_SECONDS: Final = 0.05
 
 
 class Forgets(Protocol):
@@ -46,62 +52,100 @@ class Dooms(Protocol):
         ...
 
 
+class Missing(NamedTuple):
+    """Changes of a shard that have to be replayed: `first` to `last`, both included."""
+
+    shard: int
+    first: int
+    last: int
+
+
 class Follower:
-    """Applies news in order, notices gaps, and keeps the lease.
+    """Applies news, keeps the lease, and knows what is missing.
 
     Args:
         memory: what is forgotten.
         flights: what is doomed.
-        lease_seconds: how long memory may be used after the last proof that the news flows.
+        lease_seconds: L.
 
     Attributes:
-        gaps: how often a sequence was missing or the epoch changed, so that all was forgotten.
         applied: how many changes were applied.
+        resyncs: by cause: ``started``, ``behind``, ``new-epoch``, ``flush``, ``suspect``,
+            ``lost`` (neither the log nor the outbox had what was missing), ``resubscribed``.
+        on_applied: called with the shard after each change, so that it can be confirmed at once.
     """
 
     def __init__(self, memory: Forgets, flights: Dooms, lease_seconds: float) -> None:
         self._memory = memory
         self._flights = flights
-        self._lease_seconds = lease_seconds
-        self._watermarks: list[int | None] = [None] * SHARDS
-        self._epochs: list[int | None] = [None] * SHARDS
-        self.gaps = 0
+        self._shards = [Following(lease_seconds) for _ in range(SHARDS)]
         self.applied = 0
+        self.resyncs: Counter[str] = Counter()
+        self.on_applied: Callable[[int], None] | None = None
 
-    def start_anew(self) -> None:
-        """News may have been missed: forget everything, doom what is being read (R5)."""
-        self._watermarks = [None] * SHARDS
-        self._epochs = [None] * SHARDS
-        self._forget_all()
-
-    def prove(self, sent: float) -> None:
-        """All news published before the instant `sent` was applied: renews the lease."""
-        until = sent + self._lease_seconds
-        self._memory.lease_until = max(self._memory.lease_until, until)
-
-    def apply(self, news: News) -> None:
-        """One change: forget at once what it concerns; then the watermark moves.
-
-        A missing sequence, or another epoch, means that other changes were missed: then
-        everything is forgotten, which is simple and safe.
-        """
+    def apply(self, news: News, now: float) -> None:
+        """One change: forget at once what it concerns; then the watermark moves."""
         if not 0 <= news.shard < SHARDS:
             return
-        watermark, epoch = self._watermarks[news.shard], self._epochs[news.shard]
-        missed = watermark is not None and news.seq > watermark + 1
-        if missed or (epoch is not None and epoch != news.epoch):
-            self.gaps += 1
+        if news.kind is not ChangeKind.EPOCH:
+            self._forget(news)
+            self._shards[news.shard].hear(news.seq, now)
+            self.applied += 1
+        if self.on_applied is not None:
+            self.on_applied(news.shard)
+
+    def beaten(self, shard: int, sent: float, answer: Beat | None, now: float) -> Verdict:
+        """What the answer to the heartbeat sent at the instant `sent` means, acted upon."""
+        following = self._shards[shard]
+        verdict = following.beat(sent, answer, now)
+        if verdict is not Verdict.RENEWED:
+            self.resyncs[verdict.name.lower().replace("_", "-")] += 1
+        if verdict in {Verdict.STARTED, Verdict.FLUSH}:
             self._forget_all()
-            # Sequences of another life may begin lower.
-            watermark = None
-        self._forget(news)
-        self._watermarks[news.shard] = max(watermark or 0, news.seq)
-        self._epochs[news.shard] = news.epoch
-        self.applied += 1
+        elif verdict is Verdict.NEW_EPOCH:
+            self._flights.doom_all()
+        # A decision needs a lease on each shard it depends on (R11): on all, to keep it simple.
+        self._memory.lease_until = min(each.lease_until for each in self._shards)
+        return verdict
+
+    def missing(self, now: float, patience: float = PATIENCE_SECONDS) -> list[Missing]:
+        """What has to be replayed now."""
+        found = []
+        for shard, following in enumerate(self._shards):
+            gap = following.missing(now, patience)
+            if gap is not None:
+                found.append(Missing(shard, *gap))
+        return found
+
+    def replay(self, missing: Missing, found: Iterable[News], now: float) -> None:
+        """Apply what was found of `missing`; where that is not all, forget everything instead."""
+        # Reads that began before may have seen the state before any of these changes (R5).
+        self._flights.doom_all()
+        self.resyncs["replayed"] += 1
+        heard = set()
+        for news in found:
+            if news.shard == missing.shard:
+                self.apply(news, now)
+                heard.add(news.seq)
+        if not heard.issuperset(range(missing.first, missing.last + 1)):
+            self.resyncs["lost"] += 1
+            self._forget_all()
+            self._shards[missing.shard].skip_to(missing.last)
+
+    def resubscribed(self) -> None:
+        """News may have been missed: no lease until a heartbeat has said so or otherwise."""
+        self.resyncs["resubscribed"] += 1
+        for following in self._shards:
+            following.lapse()
+        self._memory.lease_until = 0.0
+
+    def is_leased(self, now: float) -> bool:
+        """Whether memory may be used at the instant `now`."""
+        return now < self._memory.lease_until
 
     def watermark(self, shard: int) -> int | None:
-        """The highest sequence applied without a gap; None before the first."""
-        return self._watermarks[shard]
+        """The highest sequence applied without a gap; None before the first head."""
+        return self._shards[shard].watermark
 
     def _forget(self, news: News) -> None:
         match news.kind:
@@ -115,7 +159,7 @@ class Follower:
             case ChangeKind.TENANT:
                 self._memory.drop_tenant(news.tenant)
                 self._flights.doom_tenant(news.tenant)
-            case ChangeKind.FLUSH:
+            case _:
                 self._forget_all()
 
     def _drop(self, need: Need) -> None:

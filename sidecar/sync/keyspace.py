@@ -37,11 +37,13 @@ class Head(msgspec.Struct, frozen=True, gc=False):
         seq: the highest sequence it was told.
         epoch: the life of its content (R1).
         floor: what was filled before this sequence is no longer valid.
+        incarnation: the life of PostgreSQL's data when the epoch began (R12).
     """
 
     seq: int
     epoch: int
     floor: int = 0
+    incarnation: str = ""
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -108,6 +110,10 @@ class Keyspace:
         """Stream of the changes, for sidecars that missed some."""
         return self._shards[shard] + "log"
 
+    def members(self, shard: int) -> str:
+        """Hash of the sidecars' last heartbeats."""
+        return self._shards[shard] + "members"
+
     def value(self, need: StoreNeed) -> bytes:
         """Where the fact for `need` is kept. Lengths make the parts unambiguous."""
         # Names in tokens may hold what UTF-8 cannot.
@@ -122,7 +128,7 @@ class Keyspace:
                 return self.value(RolesNeed(change.tenant))
             case ChangeKind.SESSION:
                 return self.value(SessionNeed(change.payload, change.shard))
-            case ChangeKind.TENANT | ChangeKind.FLUSH:
+            case ChangeKind.TENANT | ChangeKind.FLUSH | ChangeKind.EPOCH:
                 return None
 
 

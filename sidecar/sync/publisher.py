@@ -80,10 +80,13 @@ class Publisher:
         lacking = 0
         for state in await self._outbox.states():
             head = heads[state.shard]
-            if head is not None and head.epoch == state.epoch and head.seq == state.seq:
+            current = head is not None and (
+                (head.epoch, head.incarnation) == (state.epoch, state.incarnation)
+            )
+            if head is not None and current and head.seq == state.seq:
                 continue
             lacking += 1
-            if head is None or head.epoch != state.epoch or head.seq > state.seq:
+            if head is None or not current or head.seq > state.seq:
                 await self._establish(self._cache, state, 0 if head is None else head.epoch)
             else:
                 self._epochs[state.shard] = state.epoch

@@ -1,7 +1,7 @@
 """The second cache level: facts in Redis, and the scripts that keep them honest."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
@@ -10,7 +10,9 @@ import redis.asyncio
 import redis.exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
 
+from sidecar.cache.acknowledgement import Confirmation
 from sidecar.model.change import Change, ChangeKind, ShardState
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Redis
@@ -18,9 +20,11 @@ from sidecar.sync import scripts
 from sidecar.sync.keyspace import (
     Head,
     Keyspace,
+    News,
     StoreFact,
     StoreNeed,
     decode_fact,
+    decode_news,
     encode_fact,
     encode_news,
     shard_of_need,
@@ -28,6 +32,12 @@ from sidecar.sync.keyspace import (
 
 # A sidecar that missed more than this many changes of a shard starts anew.
 _LOG_LENGTH: Final = 10_000
+# A sidecar silent for longer than this is forgotten; its lease ended long before.
+_MEMBER_MILLISECONDS: Final = 60_000
+
+
+# Keys and arguments of one call of a script.
+_Call = tuple[list[str], list[str | int]]
 
 
 class Outcome(StrEnum):
@@ -102,6 +112,9 @@ class RedisCache:
         self._fill = client.register_script(scripts.FILL)
         self._invalidate = client.register_script(scripts.INVALIDATE)
         self._establish = client.register_script(scripts.ESTABLISH)
+        self._head = client.register_script(scripts.HEAD)
+        self._heartbeat = client.register_script(scripts.HEARTBEAT)
+        self._members = client.register_script(scripts.MEMBERS)
 
     async def look(self, need: StoreNeed) -> Look:
         """Reads a fact together with the head of its shard."""
@@ -141,24 +154,90 @@ class RedisCache:
         return Told(Outcome(outcome.decode()), seq, known_epoch)
 
     async def establish(self, state: ShardState) -> bool:
-        """Begins the life `state.epoch` of a shard's content; everybody forgets what they have."""
-        flush = Change(state.shard, state.seq, ChangeKind.FLUSH, "", version=state.seq)
-        message = encode_news(flush, state.epoch)
+        """Begins the life `state.epoch` of a shard's content: what is there is a miss from now on.
+
+        Sidecars keep their memory: sequences are PostgreSQL's and go on.
+        """
+        begun = Change(state.shard, state.seq, ChangeKind.EPOCH, "", version=state.seq)
+        message = encode_news(begun, state.epoch)
         async with self._bounded():
             established = await self._establish(
-                keys=[self.keys.head(state.shard), self.keys.log(state.shard)],
-                args=[self.keys.channels[state.shard], state.seq, state.epoch, message],
+                keys=[
+                    self.keys.head(state.shard),
+                    self.keys.log(state.shard),
+                    self.keys.members(state.shard),
+                ],
+                args=[
+                    self.keys.channels[state.shard],
+                    state.seq,
+                    state.epoch,
+                    message,
+                    state.incarnation,
+                ],
             )
         return bool(established)
 
     async def heads(self) -> list[Head | None]:
-        """The heads of all shards, in order; None where Redis knows nothing."""
-        pipeline = self._client.pipeline(transaction=False)
-        for shard in range(SHARDS):
-            pipeline.hmget(self.keys.head(shard), ["seq", "epoch", "floor"])
+        """The heads of all shards, in order; None where Redis cannot vouch for its content."""
+        calls: list[_Call] = [([self.keys.head(shard)], []) for shard in range(SHARDS)]
+        return [_head(fields) for fields in await self._each(self._head, calls)]
+
+    async def beat(
+        self, member: str, watermarks: Mapping[int, int | None]
+    ) -> dict[int, Head | None]:
+        """A heartbeat for each shard of `watermarks`: says what was applied, learns the heads.
+
+        Args:
+            member: the sidecar, 128 random bits of its process (R7).
+            watermarks: by shard; None where nothing was applied yet.
+        """
+        calls: list[_Call] = [
+            (
+                [self.keys.head(shard), self.keys.members(shard)],
+                [member, -1 if watermark is None else watermark, _MEMBER_MILLISECONDS],
+            )
+            for shard, watermark in watermarks.items()
+        ]
+        answers = await self._each(self._heartbeat, calls)
+        return {shard: _head(fields) for shard, fields in zip(watermarks, answers, strict=True)}
+
+    async def _each(self, script: AsyncScript, calls: Sequence[_Call]) -> list[Any]:
+        """The answers of one script to several calls, in one round trip."""
+        try:
+            return await self._pipelined(script, calls)
+        except redis.exceptions.NoScriptError:
+            async with self._bounded():
+                await self._client.script_load(script.script)
+            return await self._pipelined(script, calls)
+
+    async def _pipelined(self, script: AsyncScript, calls: Sequence[_Call]) -> list[Any]:
+        async with self._bounded(), self._client.pipeline(transaction=False) as pipeline:
+            for keys, values in calls:
+                pipeline.evalsha(script.sha, len(keys), *keys, *values)
+            answers: list[Any] = await pipeline.execute()
+        return answers
+
+    async def members(self, shard: int) -> tuple[Head | None, list[Confirmation]]:
+        """The head of `shard` and the last heartbeat of each sidecar."""
         async with self._bounded():
-            found = await pipeline.execute()
-        return [_head(fields) for fields in found]
+            fields, pairs, now = await self._members(
+                keys=[self.keys.head(shard), self.keys.members(shard)]
+            )
+        confirmations = []
+        for member, words in zip(pairs[::2], pairs[1::2], strict=True):
+            watermark, epoch, served = (int(word) for word in words.split())
+            age = (int(now) - served) / 1000
+            confirmations.append(Confirmation(member.decode(), watermark, epoch, age))
+        return _head(fields), confirmations
+
+    async def log(self, shard: int, first: int, last: int) -> list[News]:
+        """What the log still holds of the changes `first` to `last`, in order."""
+        async with self._bounded():
+            entries: Any = await self._client.xrange(
+                self.keys.log(shard), f"{first}-0", f"{last}-0"
+            )
+        found = [decode_news(fields[b"m"]) for _, fields in entries]
+        return [news for news in found if news is not None]
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
@@ -169,8 +248,9 @@ class RedisCache:
             raise redis.exceptions.TimeoutError("Redis did not answer in time") from error
 
 
-def _head(fields: list[bytes | None]) -> Head | None:
-    seq, epoch, floor = fields
-    if seq is None or epoch is None:
+def _head(fields: list[bytes] | None) -> Head | None:
+    """The head in a script's answer; None where it answered "suspect"."""
+    if not fields:
         return None
-    return Head(int(seq), int(epoch), int(floor or 0))
+    seq, epoch, floor, _, incarnation = fields
+    return Head(int(seq), int(epoch), int(floor), incarnation.decode())

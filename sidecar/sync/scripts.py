@@ -2,31 +2,55 @@
 
 All keys of a call belong to one shard, hence to one slot of a Cluster. Sequences stay text on
 their way into Redis: Lua would write large numbers as ``1e+15``.
+
+R1: every script first asks whether this is the server that was told the epoch. A promoted replica
+has another replication id, a restarted server another run id; either may have lost what was
+acknowledged. Then the answer is "suspect" and nothing else, until the relay begins a new epoch.
 """
 
 from typing import Final
 
-# KEYS: head, value. -> [seq, epoch, floor], value
-READ: Final = """
-return {redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'floor'), redis.call('GET', KEYS[2])}
+# The head of a shard: seq, epoch, floor, identity, incarnation. `known` is false where suspect.
+_KNOWN: Final = """
+local function identity()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') .. '/'
+    .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%w+)')
+end
+local known = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'floor', 'identity', 'incarnation')
+if not known[1] or not known[2] or known[4] ~= identity() then known = false end
 """
+
+# KEYS: head, value. -> [seq, epoch, floor, identity, incarnation] or nil, value
+READ: Final = (
+    _KNOWN
+    + """
+if not known then return {false, false} end
+return {known, redis.call('GET', KEYS[2])}
+"""
+)
+
+# KEYS: head. -> [seq, epoch, floor, identity, incarnation] or nil
+HEAD: Final = _KNOWN + "return known"
 
 # R4: a fill is refused unless head and epoch are those of its miss.
 # KEYS: head, value. ARGV: seq, epoch, seconds to live, value. -> 1 or 0
-FILL: Final = """
-local head = redis.call('HMGET', KEYS[1], 'seq', 'epoch')
-if head[1] ~= ARGV[1] or head[2] ~= ARGV[2] then return 0 end
+FILL: Final = (
+    _KNOWN
+    + """
+if not known or known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[3])
 return 1
 """
+)
 
 # R3: only head + 1 ... n, contiguously; what is known already is skipped.
 # KEYS: head, log, then the value of each change. ARGV: channel, epoch, length of the log, then for
 # each change: seq, whether it invalidates the whole shard (0 or 1), message.
 # -> outcome, seq, epoch
-INVALIDATE: Final = """
-local known = redis.call('HMGET', KEYS[1], 'seq', 'epoch')
-if not known[1] or not known[2] then return {'suspect', 0, 0} end
+INVALIDATE: Final = (
+    _KNOWN
+    + """
+if not known then return {'suspect', 0, 0} end
 local head, epoch = tonumber(known[1]), tonumber(known[2])
 if known[2] ~= ARGV[2] then return {'epoch', head, epoch} end
 local outcome = 'done'
@@ -51,18 +75,57 @@ for i = 3, #KEYS do
 end
 return {outcome, head, epoch}
 """
+)
 
-# R1: begins a new life of the content. What is still there carries another epoch and is a miss.
-# KEYS: head, log. ARGV: channel, seq, epoch, message. -> 1, or 0 when it is known or outdated
-ESTABLISH: Final = """
-local known = redis.call('HMGET', KEYS[1], 'seq', 'epoch')
-if known[1] and known[2] then
-  local seq, epoch = tonumber(known[1]), tonumber(known[2])
+# R1: begins a new life of the content. What is still there carries another epoch and is a miss;
+# the members belong to the life before.
+# KEYS: head, log, members. ARGV: channel, seq, epoch, message, incarnation.
+# -> 1, or 0 when it is known or outdated
+ESTABLISH: Final = (
+    _KNOWN
+    + """
+local stored = redis.call('HMGET', KEYS[1], 'seq', 'epoch')
+if stored[1] and stored[2] then
+  local seq, epoch = tonumber(stored[1]), tonumber(stored[2])
   if epoch > tonumber(ARGV[3]) then return 0 end
-  if epoch == tonumber(ARGV[3]) and seq >= tonumber(ARGV[2]) then return 0 end
+  if known and epoch == tonumber(ARGV[3]) and seq >= tonumber(ARGV[2]) then return 0 end
 end
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[1], 'seq', ARGV[2], 'epoch', ARGV[3], 'floor', ARGV[2])
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[1], 'seq', ARGV[2], 'epoch', ARGV[3], 'floor', ARGV[2],
+  'identity', identity(), 'incarnation', ARGV[5])
 redis.call('PUBLISH', ARGV[1], ARGV[4])
 return 1
 """
+)
+
+# A heartbeat is a write: it says what was applied, and learns what there is.
+# KEYS: head, members. ARGV: member, watermark (-1 for none), milliseconds until a silent member is
+# forgotten. -> [seq, epoch, floor, identity, incarnation] or nil
+HEARTBEAT: Final = (
+    _KNOWN
+    + """
+if not known then return false end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[2], ARGV[1],
+  ARGV[2] .. ' ' .. known[2] .. ' ' .. string.format('%.0f', now))
+if now % 16 == 0 then
+  local members = redis.call('HGETALL', KEYS[2])
+  for i = 1, #members, 2 do
+    local served = tonumber(string.match(members[i + 1], '(%d+)$'))
+    if now - served > tonumber(ARGV[3]) then redis.call('HDEL', KEYS[2], members[i]) end
+  end
+end
+return known
+"""
+)
+
+# KEYS: head, members. -> head as above or nil, [member, "watermark epoch served", ...], now in ms
+MEMBERS: Final = (
+    _KNOWN
+    + """
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+return {known, redis.call('HGETALL', KEYS[2]), now}
+"""
+)

@@ -1,6 +1,7 @@
 """Two sidecars on one Redis: what one changes, the other forgets; and when the news is cut."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import redis.asyncio
 
 from sidecar.cache.memory import Memory
 from sidecar.clock import instant
-from sidecar.model.change import Change, ChangeKind, Level, ShardState
+from sidecar.model.change import Change, ChangeKind, Level
 from sidecar.model.decision import Denial
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import RoleGraph, Session, Status, User, VerifiedToken
@@ -26,6 +27,7 @@ from sidecar.store.tenants import Tenants
 from sidecar.store.users import Users
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
+from sidecar.sync.heart import Heart
 from sidecar.sync.keyspace import Keyspace, encode_news
 from sidecar.sync.poll import Poll
 from sidecar.sync.publisher import Publisher
@@ -54,6 +56,7 @@ class Sidecar:
         self, pool: Pool, settings: Redis | None, cache: Cache = CACHE, load_seconds: float = 2.0
     ) -> None:
         self.memory = Memory(cache, jitter=no_jitter)
+        self.prefix = settings.prefix if settings else ""
         self.client = open_client(settings) if settings else None
         l2 = RedisCache(self.client, settings.prefix, 60) if self.client and settings else None
         self.tiers = Tiers(
@@ -66,10 +69,22 @@ class Sidecar:
             instant=instant,
         )
         self.follower = Follower(self.memory, self.tiers, cache.lease_seconds)
-        self.bus: Bus | Poll = (
-            Bus(settings, cache, self.follower, instant=instant, jitter=no_jitter)
-            if settings
-            else Poll(Outbox(pool), cache, self.follower, instant=instant)
+        self.bus: Bus | None = None
+        self.news: Heart | Poll
+        self.l2 = l2
+        if settings is None or l2 is None:
+            self.news = Poll(Outbox(pool), cache, self.follower, instant=instant)
+            return
+        self.news = Heart(
+            l2, Outbox(pool), cache, self.follower, member=secrets.token_hex(16), instant=instant
+        )
+        self.bus = Bus(
+            settings,
+            cache,
+            self.follower,
+            resubscribed=self.news.want,
+            instant=instant,
+            jitter=no_jitter,
         )
 
     async def load(self, need: SessionNeed | UserNeed | RolesNeed) -> object:
@@ -83,17 +98,37 @@ class Sidecar:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Sidecar"]:
-        task = asyncio.create_task(self.bus.run())
+        tasks = self.start()
         try:
             async with asyncio.timeout(10):
-                await self.bus.following.wait()
+                await self.news.following.wait()
+                if self.bus is not None:
+                    await self.bus.following.wait()
+                await self.news.following.wait()
             yield self
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await stop(tasks)
             await self.tiers.close()
             if self.client is not None:
                 await self.client.aclose()
+
+    def deaf(self) -> None:
+        """Hears nothing on its channel from now on, and does not know."""
+        assert self.bus is not None
+        self.bus._follower = Follower(self.memory, self.tiers, 0.0)
+        self.bus._follower.apply = lambda *_: None  # type: ignore[method-assign]  # deaf
+
+    def start(self) -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(self.news.run())]
+        if self.bus is not None:
+            tasks.append(asyncio.create_task(self.bus.run()))
+        return tasks
+
+
+async def stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -165,7 +200,7 @@ async def test_a_change_is_forgotten_elsewhere_at_once(
     assert isinstance(before, User | RoleGraph)
     assert isinstance(after, User | RoleGraph)
     assert after.version >= before.version
-    assert sidecar.follower.gaps == 0
+    assert sidecar.follower.resyncs["lost"] == 0
 
 
 async def test_a_revoked_session_is_forgotten_elsewhere(
@@ -192,10 +227,127 @@ async def test_a_new_user_is_known_although_its_absence_was(
     assert isinstance(await sidecar.load(bob), User)
 
 
-async def test_a_new_epoch_flushes(l2: RedisCache, sidecar: Sidecar) -> None:
+async def test_memory_survives_a_new_epoch_of_redis(
+    publisher: Publisher, outbox: Outbox, l2: RedisCache, sidecar: Sidecar
+) -> None:
+    """A failover must not send the whole fleet to PostgreSQL; reads in flight are doomed."""
+    assert publisher is not None
     await sidecar.load(ALICE)
-    await l2.establish(ShardState(SHARD, 99, 99))
+    state = await outbox.state(SHARD)
+    fresh = await outbox.renew(SHARD, state.epoch)
+    assert await l2.establish(fresh)
+    await until(lambda: sidecar.follower.resyncs["new-epoch"] == 1)
+    await until(lambda: sidecar.remembers(ALICE))
+    assert sidecar.follower.resyncs["lost"] == 0
+
+
+async def test_a_redis_that_was_flushed_is_suspect_until_the_relay_has_told_it(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar, redis_client: redis.asyncio.Redis
+) -> None:
+    await sidecar.load(ALICE)
+    keys = Keyspace(sidecar.prefix)
+    await redis_client.delete(*[keys.head(shard) for shard in range(16)])
     await until(lambda: not sidecar.remembers(ALICE))
+    assert sidecar.follower.resyncs["suspect"] > 0
+    await Users(pool).set_status("acme", "alice", Status.DISABLED)
+    fact = await sidecar.load(ALICE)
+    assert isinstance(fact, User)
+    assert fact.status is Status.DISABLED
+    await publisher.catch_up()
+    await until(lambda: sidecar.follower.is_leased(instant()))
+    await until(lambda: sidecar.remembers(ALICE) or bool(sidecar.tiers.counts))
+    fact = await sidecar.load(ALICE)
+    assert isinstance(fact, User)
+    assert fact.status is Status.DISABLED
+
+
+async def test_another_server_identity_is_suspect(
+    l2: RedisCache, sidecar: Sidecar, redis_client: redis.asyncio.Redis
+) -> None:
+    """As after a restart or a failover: what it acknowledged may be lost (R1)."""
+    key = Keyspace(sidecar.prefix).head(SHARD)
+    await redis_client.hset(key, "identity", "another")
+    assert (await l2.heads())[SHARD] is None
+    assert (await l2.look(ALICE)).head is None
+    await until(lambda: not sidecar.follower.is_leased(instant()))
+
+
+async def test_a_new_life_of_the_database_flushes(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar
+) -> None:
+    """A restore gives sequences a second time (R12)."""
+    await sidecar.load(ALICE)
+    async with pool.connection() as connection:
+        await connection.execute(b"UPDATE auth_shard SET incarnation = gen_random_uuid()")
+    await publisher.catch_up()
+    await until(lambda: sidecar.follower.resyncs["flush"] > 0)
+    await until(lambda: sidecar.follower.is_leased(instant()))
+
+
+async def test_lost_messages_are_replayed_from_the_log(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar
+) -> None:
+    """Nobody published to this sidecar; the heartbeat shows what is missing."""
+    await sidecar.load(ALICE)
+    sidecar.deaf()
+    await publisher.publish(await Users(pool).set_status("acme", "alice", Status.DISABLED))
+    await until(lambda: not sidecar.remembers(ALICE))
+    await until(lambda: sidecar.follower.resyncs["replayed"] > 0)
+    assert sidecar.follower.resyncs["lost"] == 0
+    fact = await sidecar.load(ALICE)
+    assert isinstance(fact, User)
+    assert fact.status is Status.DISABLED
+    await until(lambda: sidecar.follower.is_leased(instant()))
+
+
+async def test_what_the_log_lost_is_replayed_from_the_outbox(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar, redis_client: redis.asyncio.Redis
+) -> None:
+    await sidecar.load(ALICE)
+    sidecar.deaf()
+    changes = await Users(pool).set_status("acme", "alice", Status.DISABLED)
+    await publisher.publish(changes)
+    # As a log that was full would be.
+    await redis_client.delete(Keyspace(sidecar.prefix).log(SHARD))
+    await until(lambda: not sidecar.remembers(ALICE))
+    await until(lambda: sidecar.follower.is_leased(instant()))
+    assert sidecar.follower.resyncs["lost"] == 0
+
+
+async def test_what_nobody_has_any_more_is_made_up_for_by_forgetting_all(
+    pool: Pool, publisher: Publisher, sidecar: Sidecar, redis_client: redis.asyncio.Redis
+) -> None:
+    sidecar.deaf()
+    async with pool.connection() as connection, connection.transaction():
+        await connection.execute(b"UPDATE auth_user SET status = 'disabled'")
+        await connection.execute(b"DELETE FROM auth_outbox")
+    await publisher.catch_up()
+    await redis_client.delete(Keyspace(sidecar.prefix).log(SHARD))
+    await until(
+        lambda: sidecar.follower.resyncs["lost"] + sidecar.follower.resyncs["new-epoch"] > 0
+    )
+    await until(lambda: sidecar.follower.is_leased(instant()))
+    fact = await sidecar.load(ALICE)
+    assert isinstance(fact, User)
+    assert fact.status is Status.DISABLED
+
+
+async def test_heartbeats_confirm_what_was_applied(
+    pool: Pool, publisher: Publisher, l2: RedisCache, sidecar: Sidecar
+) -> None:
+    changes = await Users(pool).set_status("acme", "alice", Status.DISABLED)
+    await publisher.publish(changes)
+    async with asyncio.timeout(10):
+        while True:
+            head, members = await l2.members(SHARD)
+            if members and members[0].watermark >= changes[-1].seq:
+                break
+            await asyncio.sleep(0.002)
+    assert head is not None
+    assert len(members) == 1
+    assert members[0].epoch == head.epoch
+    assert 0 <= members[0].age < 5
+    assert sidecar.follower.watermark(SHARD) == changes[-1].seq
 
 
 async def test_what_is_no_news_is_ignored(
@@ -210,22 +362,20 @@ async def test_what_is_no_news_is_ignored(
     assert sidecar.remembers(ALICE)
 
 
-async def test_a_killed_connection_is_replaced_and_flushes(
+async def test_a_killed_connection_is_replaced_and_ends_the_lease(
     sidecar: Sidecar, redis_client: redis.asyncio.Redis
 ) -> None:
     bus = sidecar.bus
-    assert isinstance(bus, Bus)
+    assert bus is not None
     await sidecar.load(ALICE)
     assert sidecar.remembers(ALICE)
     count = bus.subscriptions
     for each in await redis_client.client_list(_type="pubsub"):
         await redis_client.client_kill_filter(_id=each["id"])
     await until(lambda: bus.subscriptions > count)
-    # What was published in between nobody heard: so nothing from before is believed.
-    assert not sidecar.remembers(ALICE)
-    await until(bus.following.is_set)
-    await sidecar.load(ALICE)
-    assert sidecar.remembers(ALICE)
+    assert sidecar.follower.resyncs["resubscribed"] >= 2
+    # The heartbeat finds that nothing was missed: what is remembered may be used again.
+    await until(lambda: sidecar.remembers(ALICE))
 
 
 async def test_what_was_missed_while_cut_off_is_not_believed(
@@ -248,7 +398,8 @@ async def test_what_was_missed_while_cut_off_is_not_believed(
             assert isinstance(fact, User)
             assert fact.status is Status.DISABLED
             proxy.mend()
-            await until(sidecar.bus.following.is_set)
+            await until(lambda: sidecar.follower.watermark(SHARD) == changes[-1].seq)
+            await until(lambda: sidecar.follower.is_leased(instant()))
             fact = await sidecar.load(ALICE)
             assert isinstance(fact, User)
             assert fact.status is Status.DISABLED
@@ -268,7 +419,7 @@ async def test_a_half_open_connection_ends_the_lease_and_is_given_up(
         cache = Cache(heartbeat_seconds=0.05, lease_seconds=0.3)
         async with Sidecar(pool, frozen, cache).running() as sidecar:
             bus = sidecar.bus
-            assert isinstance(bus, Bus)
+            assert bus is not None
             await sidecar.load(ALICE)
             count = bus.subscriptions
             proxy.freeze()
@@ -282,12 +433,11 @@ async def test_a_half_open_connection_ends_the_lease_and_is_given_up(
 async def test_without_redis_postgres_answers(pool: Pool, acme: str) -> None:
     nowhere = Redis(url="redis://127.0.0.1:1/0")
     sidecar = Sidecar(pool, nowhere)
-    task = asyncio.create_task(sidecar.bus.run())
+    tasks = sidecar.start()
     assert await sidecar.tier(ALICE) is Tier.POSTGRES
     assert await sidecar.tier(ALICE) is Tier.POSTGRES
-    assert not sidecar.bus.following.is_set()
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    assert not sidecar.news.following.is_set()
+    await stop(tasks)
     assert sidecar.client is not None
     await sidecar.client.aclose()
     assert acme
@@ -307,7 +457,7 @@ async def test_both_down_is_unavailable_in_time(
         async with Pool(Postgres(dsn=dsn)) as pool:
             sidecar = Sidecar(pool, redis_down, load_seconds=0.1)
             # As if the news had just ended.
-            sidecar.follower.prove(instant())
+            sidecar.memory.lease_until = instant() + 1.0
             loop = asyncio.get_running_loop()
             before = loop.time()
             outcomes = await asyncio.gather(
@@ -344,10 +494,9 @@ async def test_without_any_redis_the_outbox_is_polled(pool: Pool, acme: str) -> 
 async def test_a_database_that_is_away_ends_the_lease_of_polling() -> None:
     async with Pool(Postgres(dsn="host=127.0.0.1 port=1", pool_wait_seconds=0.05)) as pool:
         sidecar = Sidecar(pool, None)
-        task = asyncio.create_task(sidecar.bus.run())
+        tasks = sidecar.start()
         with pytest.raises(StoresUnavailable):
             await sidecar.load(ALICE)
         assert sidecar.memory.lease_until == 0
-        assert not sidecar.bus.following.is_set()
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        assert not sidecar.news.following.is_set()
+        await stop(tasks)

@@ -2,9 +2,11 @@
 
 import pytest
 
+from sidecar.cache.following import Beat, Following, Verdict
 from sidecar.model.change import ChangeKind
 from sidecar.model.need import Need, RolesNeed, SessionNeed, UserNeed
-from sidecar.sync.follower import Follower
+from sidecar.model.shard import SHARDS
+from sidecar.sync.follower import Follower, Missing
 from sidecar.sync.keyspace import News, decode_news
 
 
@@ -44,13 +46,25 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def follower(recorder: Recorder) -> Follower:
-    return Follower(recorder, recorder, 1.5)
+    """Started: the first head of every shard was 5."""
+    started = Follower(recorder, recorder, 1.0)
+    for shard in range(SHARDS):
+        assert started.beaten(shard, 0.0, Beat(5, 1, "a"), 0.0) is Verdict.STARTED
+    recorder.told.clear()
+    return started
 
 
-def news(seq: int, kind: ChangeKind = ChangeKind.USER, *, epoch: int = 1, shard: int = 3) -> News:
-    return News(epoch, shard, seq, kind, "acme", "alice", seq, b"digest")
+def news(seq: int, kind: ChangeKind = ChangeKind.USER, *, shard: int = 3) -> News:
+    return News(1, shard, seq, kind, "acme", "alice", seq, b"digest")
 
 
+def renew(follower: Follower, head: int = 5, *, but: int | None = None) -> None:
+    for shard in range(SHARDS):
+        if shard != but:
+            follower.beaten(shard, 10.0, Beat(head, 1, "a"), 10.0)
+
+
+LEASE = 1.0 * (1 - Following.MARGIN)
 FLUSHED: list[tuple[str, object]] = [("flush", None), ("doom_all", None)]
 ALICE = UserNeed("acme", "alice")
 EFFECTS: dict[ChangeKind, list[tuple[str, object]]] = {
@@ -59,6 +73,7 @@ EFFECTS: dict[ChangeKind, list[tuple[str, object]]] = {
     ChangeKind.SESSION: [("drop_session", b"digest"), ("doom", SessionNeed(b"digest", 3))],
     ChangeKind.TENANT: [("drop_tenant", "acme"), ("doom_tenant", "acme")],
     ChangeKind.FLUSH: FLUSHED,
+    ChangeKind.EPOCH: [],
 }
 
 
@@ -66,75 +81,90 @@ EFFECTS: dict[ChangeKind, list[tuple[str, object]]] = {
 def test_each_kind_forgets_and_dooms_what_it_names(
     follower: Follower, recorder: Recorder, kind: ChangeKind
 ) -> None:
-    follower.apply(news(1, kind))
+    follower.apply(news(6, kind), 1.0)
     assert recorder.told == EFFECTS[kind]
+    assert follower.watermark(3) == (5 if kind is ChangeKind.EPOCH else 6)
 
 
-def test_in_order_nothing_else_is_forgotten(follower: Follower, recorder: Recorder) -> None:
-    for seq in (7, 8, 9):
-        follower.apply(news(seq))
-    assert recorder.told == EFFECTS[ChangeKind.USER] * 3
-    assert (follower.watermark(3), follower.gaps, follower.applied) == (9, 0, 3)
+def test_every_change_asks_for_its_confirmation(follower: Follower) -> None:
+    asked: list[int] = []
+    follower.on_applied = asked.append
+    follower.apply(news(6), 1.0)
+    follower.apply(news(6, ChangeKind.EPOCH, shard=4), 1.0)
+    assert asked == [3, 4]
 
 
-def test_a_gap_flushes_before_it_applies(follower: Follower, recorder: Recorder) -> None:
-    follower.apply(news(7))
-    recorder.told.clear()
-    follower.apply(news(9))
-    assert recorder.told == FLUSHED + EFFECTS[ChangeKind.USER]
-    assert (follower.watermark(3), follower.gaps) == (9, 1)
-
-
-def test_a_repetition_is_applied_again_and_moves_nothing_back(
+def test_what_is_early_is_applied_at_once_and_what_is_missing_is_asked_for(
     follower: Follower, recorder: Recorder
 ) -> None:
-    follower.apply(news(7))
-    follower.apply(news(6))
-    assert recorder.told == EFFECTS[ChangeKind.USER] * 2
-    assert (follower.watermark(3), follower.gaps) == (7, 0)
+    follower.apply(news(7), 1.0)
+    assert recorder.told == EFFECTS[ChangeKind.USER]
+    assert follower.watermark(3) == 5
+    assert follower.missing(1.01) == []
+    assert follower.missing(1.1) == [Missing(3, 6, 6)]
 
 
-def test_another_epoch_flushes_and_may_begin_lower(follower: Follower, recorder: Recorder) -> None:
-    follower.apply(news(7))
+def test_a_replay_dooms_what_is_read_and_closes_the_gap(
+    follower: Follower, recorder: Recorder
+) -> None:
+    follower.apply(news(8), 1.0)
     recorder.told.clear()
-    follower.apply(news(2, epoch=2))
-    assert recorder.told[:2] == FLUSHED
-    assert follower.watermark(3) == 2
-    follower.apply(news(3, epoch=2))
-    assert follower.gaps == 1
+    follower.replay(Missing(3, 6, 7), [news(6), news(7), news(9, shard=4)], 1.1)
+    assert recorder.told == [("doom_all", None), *EFFECTS[ChangeKind.USER] * 2]
+    assert follower.watermark(3) == 8
+    assert follower.watermark(4) == 5, "a replay speaks of one shard"
 
 
-def test_shards_are_apart(follower: Follower) -> None:
-    follower.apply(news(7))
-    follower.apply(news(1, shard=4))
-    assert (follower.watermark(3), follower.watermark(4), follower.gaps) == (7, 1, 0)
+def test_what_cannot_be_replayed_is_made_up_for_by_forgetting_all(
+    follower: Follower, recorder: Recorder
+) -> None:
+    follower.apply(news(8), 1.0)
+    recorder.told.clear()
+    follower.replay(Missing(3, 6, 7), [news(7)], 1.1)
+    assert recorder.told[-2:] == FLUSHED
+    assert (follower.watermark(3), follower.resyncs["lost"]) == (8, 1)
+
+
+def test_the_lease_holds_only_when_every_shard_has_one(
+    follower: Follower, recorder: Recorder
+) -> None:
+    renew(follower, but=7)
+    assert recorder.lease_until == 0.0
+    follower.beaten(7, 10.2, Beat(5, 1, "a"), 10.3)
+    assert recorder.lease_until == pytest.approx(10.0 + LEASE)
+    assert follower.is_leased(10.5)
+    assert not follower.is_leased(11.0)
+
+
+def test_a_subscription_ends_the_lease_until_the_next_heartbeat(
+    follower: Follower, recorder: Recorder
+) -> None:
+    renew(follower)
+    recorder.told.clear()
+    follower.resubscribed()
+    assert recorder.lease_until == 0.0
+    assert recorder.told == [], "what is remembered is not forgotten"
+    renew(follower)
+    assert recorder.lease_until > 0
+
+
+def test_a_new_epoch_dooms_reads_and_keeps_memory(follower: Follower, recorder: Recorder) -> None:
+    assert follower.beaten(3, 10.0, Beat(5, 2, "a"), 10.0) is Verdict.NEW_EPOCH
+    assert recorder.told == [("doom_all", None)]
+
+
+def test_a_new_incarnation_flushes(follower: Follower, recorder: Recorder) -> None:
+    renew(follower)
+    recorder.told.clear()
+    assert follower.beaten(3, 11.0, Beat(2, 2, "b"), 11.0) is Verdict.FLUSH
+    assert recorder.told == FLUSHED
+    assert recorder.lease_until == 0.0
 
 
 def test_an_impossible_shard_is_ignored(follower: Follower, recorder: Recorder) -> None:
-    follower.apply(news(7, shard=16))
-    follower.apply(news(7, shard=-1))
+    follower.apply(news(7, shard=16), 1.0)
+    follower.apply(news(7, shard=-1), 1.0)
     assert recorder.told == []
-
-
-def test_starting_anew_flushes_and_forgets_the_watermarks(
-    follower: Follower, recorder: Recorder
-) -> None:
-    follower.apply(news(7))
-    recorder.told.clear()
-    follower.start_anew()
-    assert recorder.told == FLUSHED
-    assert follower.watermark(3) is None
-    follower.apply(news(20, epoch=5))
-    assert follower.gaps == 0
-
-
-def test_the_lease_counts_from_the_sending_and_never_shrinks(
-    follower: Follower, recorder: Recorder
-) -> None:
-    follower.prove(100.0)
-    assert recorder.lease_until == 101.5
-    follower.prove(99.0)
-    assert recorder.lease_until == 101.5
 
 
 @pytest.mark.parametrize("message", [b"", b"\xc1", b"\x90", b"\x98" + b"\x01" * 8])
