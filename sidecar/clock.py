@@ -1,10 +1,13 @@
 """The clocks, in one place, and deadlines kept without a timer for each."""
 
 import asyncio
+import logging
 import time
 from typing import Final, Protocol
 
 _BOOTTIME: Final = time.CLOCK_BOOTTIME
+
+_LOG: Final = logging.getLogger(__name__)
 
 NEVER: Final = float("inf")
 
@@ -70,4 +73,10 @@ class Sweeper:
         self._timer = loop.call_later(self._interval, self._sweep)
         now = loop.time()
         for thing in [thing for thing in self._watched if thing.deadline <= now]:
-            thing.expire()
+            # One that expired before may have ended this one, or given it something to do.
+            if thing not in self._watched or thing.deadline > now:
+                continue
+            try:
+                thing.expire()
+            except Exception:  # noqa: BLE001 - a bug in one must not leave the others without
+                _LOG.exception("a deadline could not be acted upon")

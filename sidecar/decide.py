@@ -38,6 +38,9 @@ from sidecar.route.table import RouteTable, resource_of
 
 Loaded = Mapping[Need, Found | Denial]
 EMPTY: Final[Loaded] = MappingProxyType({})
+# Loading and deciding again: the credential, then user and role graph, and again after changes in
+# between. Beyond, it is a bug.
+MOST_ROUNDS: Final = 6
 
 
 class Snapshot:

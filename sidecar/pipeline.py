@@ -15,7 +15,7 @@ from sidecar.audit.record import record_of
 from sidecar.audit.sink import AuditSink
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
-from sidecar.decide import Snapshot, decide
+from sidecar.decide import MOST_ROUNDS, Snapshot, decide
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.errors import StoresUnavailable
@@ -24,8 +24,6 @@ from sidecar.model.reason import Reason
 from sidecar.telemetry.meters import Meters
 
 _LOG: Final = logging.getLogger(__name__)
-# Session or token, user with role graph, and again after a change in between; then it is a bug.
-_MOST_ROUNDS: Final = 6
 
 
 class Loaded(Protocol):
@@ -92,13 +90,16 @@ class Pipeline:
         concluded: Permit | Denial | Missing = verdict
         try:
             async with asyncio.timeout(self._load_seconds):
-                for _ in range(_MOST_ROUNDS):
+                for _ in range(MOST_ROUNDS):
                     if not isinstance(concluded, Missing):
                         break
-                    for need in concluded.needs:
-                        found = await self._loader.load(need, instant())
-                        self._meters.loads[type(need).__name__, found.tier] += 1
-                        loaded[need] = found.fact
+                    needs = concluded.needs
+                    found = await asyncio.gather(
+                        *(self._loader.load(need, instant()) for need in needs)
+                    )
+                    for need, each in zip(needs, found, strict=True):
+                        self._meters.loads[type(need).__name__, each.tier] += 1
+                        loaded[need] = each.fact
                     concluded = self._decide(exchange, loaded)
         except (StoresUnavailable, TimeoutError) as error:
             concluded = Denial(Reason.STORES_UNAVAILABLE, str(error))

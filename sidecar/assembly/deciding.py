@@ -1,9 +1,10 @@
 """What decisions are made from, wired: memory, its news, the stores below, the issuers' keys."""
 
 import asyncio
+import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -39,6 +40,8 @@ from sidecar.sync.tiers import Tiers
 
 # How long a start waits for the news; after that it serves from the stores until they flow.
 _FIRST_NEWS_SECONDS: Final = 2.0
+_AGAIN_SECONDS: Final = 1.0
+_LOG: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         news: Heart | Poll
         if settings is None or redis_cache is None:
             news = Poll(outbox, cache, follower, instant=instant)
-            following = [news.run()]
+            works = {"poll": news.run}
         else:
             member = secrets.token_hex(16)
             news = Heart(redis_cache, outbox, cache, follower, member=member, instant=instant)
@@ -146,7 +149,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
                 jitter=random.random,
             )
             relay = Relay(publisher, outbox, jitter=random.random)
-            following = [news.run(), bus.run(), relay.run()]
+            works = {"heart": news.run, "bus": bus.run, "relay": relay.run}
         snapshot = Snapshot(
             routes=compile_routes(
                 root.routes, default_upstream=next(iter(root.upstreams)), own=own_routes()
@@ -168,7 +171,10 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         sessions = Sessions(
             SessionRows(pool), publish, signing_key(credentials.token_key), wall=wall
         )
-        tasks = [asyncio.create_task(work) for work in (*following, keys.run())]
+        works["keys"] = keys.run
+        tasks = [
+            asyncio.create_task(_for_ever(name, work), name=name) for name, work in works.items()
+        ]
         try:
             yield Deciding(snapshot, tiers, memory, follower, news, keys, sessions, pool)
         finally:
@@ -178,3 +184,15 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             await tiers.close()
             if client is not None:
                 await client.aclose()
+
+
+async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`, and again when a bug ends it: without it, what is known would grow stale."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - whatever it was, it must go on
+            _LOG.exception("%s broke off; it begins again", name)
+            await asyncio.sleep(_AGAIN_SECONDS)
+        else:
+            return

@@ -3,12 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Final
 
 from sidecar.assembly.deciding import Deciding, open_deciding
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, wall
-from sidecar.decide import decide
+from sidecar.decide import MOST_ROUNDS, decide
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.explanation import Explanation, Step, step
 from sidecar.model.facts import Fact
@@ -17,8 +16,6 @@ from sidecar.model.need import ABSENT, Found, Need
 from sidecar.model.reason import Reason
 from sidecar.route.table import resource_of
 from sidecar.settings.schema import Root
-
-_MOST_ROUNDS: Final = 6
 
 
 class Decider:
@@ -40,7 +37,7 @@ class Decider:
         snapshot, tiers = self._deciding.snapshot, self._deciding.tiers
         loaded: dict[Need, Found | Denial] = {}
         steps: list[Step] = []
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(MOST_ROUNDS):
             verdict = decide(head, wall(), instant(), snapshot, loaded)
             if not isinstance(verdict, Missing):
                 return self._explanation(head, verdict, tuple(steps))

@@ -248,6 +248,7 @@ def _gauges(
 ) -> list[tuple[names.Metric, Callable[[], float]]]:
     return [
         (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
+        (names.CLIENT_REFUSED, lambda: float(server.refused_connections)),
         (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
         (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),
     ]

@@ -13,8 +13,9 @@ from urllib.parse import unquote, urlsplit
 from aiohttp import web
 
 from sidecar.model.errors import StoresUnavailable
+from sidecar.route.table import RESERVED
 
-PREFIX: Final = "/_sidecar/"
+PREFIX: Final = RESERVED + "/"
 
 # Ends the session with this public id, of this tenant; tells whether there was one.
 EndSession = Callable[[str, str], Awaitable[bool]]

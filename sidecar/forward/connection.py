@@ -73,6 +73,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether it can still be written to."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def _is_flushed(self) -> bool:
+        """Whether all that was written has left: what nobody reads must not hold up the next."""
+        return self._transport is not None and self._transport.get_write_buffer_size() == 0
+
     def start(self, exchange: "Exchange", head: bytes) -> None:
         """Begin an exchange by sending its head (perhaps with the first part of its body)."""
         self._exchange = exchange
@@ -208,8 +213,15 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_head(rest)
 
     def _begin_body(self, answer: ResponseHead, length: int | None) -> None:
+        first = answer.first
         self._reusable = answer.minor == 1 and length != UNTIL_CLOSE
-        if b"connection" in answer.first:
+        if length == 0 and (
+            b"transfer-encoding" in first or first.get(b"content-length", b"0") != b"0"
+        ):
+            # A body is announced where there is none (HEAD, 304). Should it come all the same, it
+            # must not be the next response.
+            self._reusable = False
+        elif b"connection" in answer.first:
             options = tokens(answer.repeated.get(b"connection") or [answer.first[b"connection"]])
             self._reusable = length != UNTIL_CLOSE and (
                 b"close" not in options and (answer.minor == 1 or b"keep-alive" in options)
@@ -238,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._exchange = None
         self.served += 1
-        if self._reusable and not body.rest and exchange.is_request_sent:
+        if self._reusable and not body.rest and exchange.is_request_sent and self._is_flushed:
             self._pool.give_back(self)
         else:
             self.discard()

@@ -23,7 +23,7 @@ from sidecar.parse.response import ResponseHead
 
 if TYPE_CHECKING:
     from sidecar.forward.connection import UpstreamConnection
-    from sidecar.forward.pool import UpstreamPool
+    from sidecar.forward.pool import UpstreamPool, Waiting
 
 # Methods that may be sent a second time (RFC 9110 section 9.2.1).
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -122,6 +122,7 @@ class Exchange:
         "_is_held",
         "_keep_alive",
         "_retried",
+        "_waiting",
         "bytes_in",
         "bytes_out",
         "denial",
@@ -163,6 +164,7 @@ class Exchange:
         self._chunks_out = False
         self._keep_alive = head.keep_alive
         self._retried = False
+        self._waiting: Waiting | None = None
 
     # -- Decided ----------------------------------------------------------------------------
 
@@ -232,6 +234,10 @@ class Exchange:
 
     # -- From the upstream ------------------------------------------------------------------
 
+    def queued(self, waiting: "Waiting") -> None:
+        """All connections are busy: this is our place in the queue."""
+        self._waiting = waiting
+
     def start_on(self, connection: "UpstreamConnection") -> None:
         """A connection is there: send what there is of the request."""
         permit = self.permit
@@ -239,6 +245,7 @@ class Exchange:
             raise AssertionError("no permit, no upstream")
         forwarder = self._forwarder
         self._connection = connection
+        self._waiting = None
         octets = forwarder.request_fields.compose(
             self.head,
             permit,
@@ -275,7 +282,12 @@ class Exchange:
             and not self._forwarder.is_draining
         )
         self._head_out = self._forwarder.response_fields.compose(
-            answer, self.head, length, self.request_id, keep_alive=self._keep_alive
+            answer,
+            self.head,
+            length,
+            self.request_id,
+            keep_alive=self._keep_alive,
+            is_ours=self.permit is not None and self.permit.route.upstream == IN_PROCESS,
         )
 
     def relay(self, payload: bytes, *, ended: bool) -> None:
@@ -336,6 +348,9 @@ class Exchange:
     def _end(self, *, keep_alive: bool, broken: bool = False) -> None:
         self.is_over = True
         self._early = []
+        if self._waiting is not None:
+            self._waiting.leave()
+            self._waiting = None
         self._forwarder.ended(self)
         if broken:
             self._client.abort()

@@ -1,6 +1,7 @@
 """Connections to one upstream: the last used is used first, waiting is bounded."""
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from sidecar.settings.schema import Upstream
 
 if TYPE_CHECKING:
     from sidecar.forward.exchange import Exchange
+
+_LOG: Final = logging.getLogger(__name__)
 
 Connect = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
 
@@ -38,7 +41,7 @@ class PoolStatistics:
 
 
 @dataclass(eq=False)
-class _Waiting:
+class Waiting:
     """An exchange in the queue, with a deadline of its own."""
 
     pool: "UpstreamPool"
@@ -48,7 +51,11 @@ class _Waiting:
     def expire(self) -> None:
         """Waited too long for a free connection."""
         self.deadline = NEVER
-        self.pool.give_up(self)
+        self.exchange.fail(Reason.OVERLOADED)
+
+    def leave(self) -> None:
+        """The exchange is over: whoever comes next moves up."""
+        self.pool.leave(self)
 
 
 class UpstreamPool:
@@ -68,12 +75,13 @@ class UpstreamPool:
         self.statistics: Final = PoolStatistics()
         loop = asyncio.get_running_loop()
         self.now: Final = loop.time
+        self._loop = loop
         self._connect = connect
         self._sweeper = sweeper
         self._idle: list[UpstreamConnection] = []
         self._all: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
 
     @property
     def size(self) -> int:
@@ -90,7 +98,8 @@ class UpstreamPool:
 
         Args:
             exchange: told through its `start_on` or `fail`.
-            fresh: do not use an idle connection (for the one retry of PROMISES 20).
+            fresh: no connection that is idle now (for the one retry of PROMISES 20); one that
+                has just served is fresh enough.
         """
         while self._idle and not fresh:
             connection = self._idle.pop()
@@ -102,20 +111,30 @@ class UpstreamPool:
             self._open(exchange)
         elif len(self._queue) < self.settings.queue:
             self.statistics.waited += 1
-            waiting = _Waiting(self, exchange, self.now() + self.settings.queue_seconds)
+            waiting = Waiting(self, exchange, self.now() + self.settings.queue_seconds)
             self._queue.append(waiting)
             self._sweeper.watch(waiting)
+            exchange.queued(waiting)
         else:
             exchange.fail(Reason.OVERLOADED)
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        """A connection whose exchange ended cleanly serves the next in the queue, or rests."""
-        waiting = self._next_waiting()
-        if waiting is not None:
-            waiting.exchange.start_on(connection)
-            return
+        """A connection whose exchange ended cleanly rests, until the next one takes it.
+
+        Also when somebody waits: the loop turns once before, so that bytes nobody asked for arrive
+        while it is at rest, where they end it (PROMISES 6).
+        """
         connection.deadline = self.now() + self.settings.idle_seconds
         self._idle.append(connection)
+        if self._queue:
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        while self._queue and self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                self._next_waiting().start_on(connection)
+        self._wake()
 
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection ended; idempotent."""
@@ -125,16 +144,18 @@ class UpstreamPool:
         self._sweeper.forget(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        if self._queue and self.size < self.settings.connections:
-            waiting = self._next_waiting()
-            if waiting is not None:
-                self._open(waiting.exchange)
+        self._wake()
 
-    def give_up(self, waiting: _Waiting) -> None:
-        """An exchange waited too long."""
-        self._sweeper.forget(waiting)
-        self._queue.remove(waiting)
-        waiting.exchange.fail(Reason.OVERLOADED)
+    def _wake(self) -> None:
+        """Open connections for those who wait, as far as there is room."""
+        while self._queue and not self._idle and self.size < self.settings.connections:
+            self._open(self._next_waiting())
+
+    def leave(self, waiting: "Waiting") -> None:
+        """An exchange is over before it got a connection: its place in the queue is free."""
+        if waiting in self._queue:
+            self._queue.remove(waiting)
+            self._sweeper.forget(waiting)
 
     def count_unsolicited(self) -> None:
         """A connection sent what nobody asked for."""
@@ -148,13 +169,10 @@ class UpstreamPool:
         for connection in list(self._all):
             connection.discard()
 
-    def _next_waiting(self) -> _Waiting | None:
-        while self._queue:
-            waiting = self._queue.popleft()
-            self._sweeper.forget(waiting)
-            if not waiting.exchange.is_over:
-                return waiting
-        return None
+    def _next_waiting(self) -> "Exchange":
+        waiting = self._queue.popleft()
+        self._sweeper.forget(waiting)
+        return waiting.exchange
 
     def _open(self, exchange: "Exchange") -> None:
         task = asyncio.create_task(self._connect_for(exchange))
@@ -171,6 +189,10 @@ class UpstreamPool:
             failure = Reason.UPSTREAM_TIMEOUT
         except OSError:
             failure = Reason.UPSTREAM_UNREACHABLE
+        except Exception:  # noqa: BLE001 - whatever it was, whoever waits must hear of it
+            # For instance a name that cannot even be looked up.
+            _LOG.exception("connecting to upstream %s failed", self.name)
+            failure = Reason.UPSTREAM_UNREACHABLE
         finally:
             # Not a moment between: `size` counts the connection or its making, never both or none.
             if task is not None:
@@ -178,6 +200,7 @@ class UpstreamPool:
         if connection is None:
             self.statistics.failed += 1
             exchange.fail(failure or Reason.UPSTREAM_UNREACHABLE)
+            self._wake()
             return
         self.statistics.opened += 1
         self._all.add(connection)

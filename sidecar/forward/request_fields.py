@@ -23,11 +23,30 @@ _INNER: Final = b"sidecar-"
 _PLAIN_CONNECTION: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive"))
 
 
+# What proxies tell each other about the client: believed from trusted peers, from nobody else.
+_HEARSAY: Final = frozenset(
+    (
+        b"cf-connecting-ip", b"client-ip", b"fastly-client-ip", b"forwarded-for",
+        b"true-client-ip", b"x-client-ip", b"x-cluster-client-ip", b"x-host", b"x-original-for",
+        b"x-original-host", b"x-originating-ip", b"x-remote-addr", b"x-remote-ip",
+    )
+)  # fmt: skip
+# Fields that are meant for everybody: Connection cannot take them away (RFC 9110 section 7.6.1),
+# least of all those that tell where a request comes from.
+_END_TO_END: Final = frozenset(
+    (
+        b"content-encoding", b"content-type", b"cookie", b"origin", b"sec-fetch-dest",
+        b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user",
+    )
+)  # fmt: skip
+
+
 class _Verdict(IntEnum):
     KEEP = 0
     DROP = 1
     CREDENTIAL = 2
     COOKIE = 3
+    HEARSAY = 4
 
 
 class RequestFields:
@@ -43,6 +62,8 @@ class RequestFields:
         written = [
             "Host", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto",
             "X-Forwarded-Host", "X-Real-IP", "Traceparent", forwarded.request_id,
+            # CGI variables of the server itself, and httpoxy (CVE-2016-5385).
+            "Remote-User", "X-Remote-User", "Remote-Addr", "Proxy",
             # Stripped even where no name is configured: applications know them by these.
             "X-Auth-User", "X-Auth-Tenant", "X-Auth-Roles",
             *filter(None, (identity.user, identity.tenant, identity.roles)),
@@ -94,7 +115,10 @@ class RequestFields:
             if verdict:
                 if verdict is _Verdict.DROP:
                     continue
-                if not keep_credential:
+                if verdict is _Verdict.HEARSAY:
+                    if not peer.is_trusted:
+                        continue
+                elif not keep_credential:
                     if verdict is _Verdict.CREDENTIAL:
                         continue
                     value = self._without_our_cookie(value)  # noqa: PLW2901 - the rest of the cookies
@@ -120,6 +144,8 @@ class RequestFields:
         folded = normal_name(lower)
         if folded in self._dropped or folded.startswith(_INNER):
             verdict = _Verdict.DROP
+        elif folded.startswith(b"x-forwarded") or folded in _HEARSAY:
+            verdict = _Verdict.HEARSAY
         elif folded == b"authorization":
             verdict = _Verdict.CREDENTIAL
         elif folded == b"cookie" and self._cookie is not None:
@@ -133,9 +159,11 @@ class RequestFields:
     def _fields_of(self, head: RequestHead) -> list[tuple[bytes, bytes, bytes]]:
         """All fields but those that Connection names (RFC 9110 section 7.6.1)."""
         connection = head.first.get(b"connection")
-        if connection is None or connection in _PLAIN_CONNECTION:
+        if connection is None or (
+            connection in _PLAIN_CONNECTION and b"connection" not in head.repeated
+        ):
             return head.fields
-        named = {normal_name(name) for name in tokens(head.values(b"connection"))}
+        named = {normal_name(name) for name in tokens(head.values(b"connection"))} - _END_TO_END
         return [field for field in head.fields if normal_name(field[0]) not in named]
 
     def _without_our_cookie(self, value: bytes) -> bytes:

@@ -40,6 +40,7 @@ class ResponseFields:
         request_id: bytes,
         *,
         keep_alive: bool,
+        is_ours: bool = False,
     ) -> bytes:
         """The whole head, with its empty line.
 
@@ -49,13 +50,19 @@ class ResponseFields:
             length: of the body as the client gets it: bytes, None for chunked, or UNTIL_CLOSE.
             request_id: id of the exchange.
             keep_alive: whether the connection stays open afterwards.
+            is_ours: whether it is our own endpoints that answer: they set our cookie.
         """
         parts = [status_line(answer.status)]
         dropped = self._dropped
         if b"connection" in answer.first:
             dropped = dropped.union(tokens(_values(answer, b"connection")))
         for lower, name, value in answer.fields:
-            if lower in dropped or (lower == b"set-cookie" and self._is_ours(value)):
+            if lower in dropped:
+                continue
+            if is_ours:
+                if lower == b"server":
+                    continue
+            elif lower == b"set-cookie" and self._is_our_cookie(value):
                 continue
             parts += (name, b": ", value, b"\r\n")
         self._append_framing(parts, answer, head, length)
@@ -90,7 +97,7 @@ class ResponseFields:
         parts.append(b"\r\n")
         return b"".join(parts)
 
-    def _is_ours(self, value: bytes) -> bool:
+    def _is_our_cookie(self, value: bytes) -> bool:
         return bool(self._cookie) and value.partition(b"=")[0].strip() == self._cookie
 
 

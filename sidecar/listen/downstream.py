@@ -44,11 +44,13 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_begun",
         "_body",
         "_buffer",
         "_drained",
         "_exchange",
         "_half_closed",
+        "_is_held",
         "_is_stalled",
         "_peer",
         "_pending",
@@ -72,6 +74,8 @@ class Downstream(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._body: LengthBody | ChunkedBody | None = None
         self._reading = True
+        self._begun = True  # a new connection owes a head, as one that sent its first byte does
+        self._is_held = False
         self._is_stalled = False
         self._half_closed = False
         self._unsent = 0
@@ -83,16 +87,20 @@ class Downstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: a client connected."""
         self._transport = cast("asyncio.Transport", transport)
-        self.deadline = self._server.now() + self._server.deadlines.head_seconds
-        if self._server.admit(self):
-            self._peer = self._server.peer_of(self._transport)
-        else:
+        self._peer = self._server.peer_of(self._transport)
+        if self._peer is None:
+            # Reset between the handshake and the accept: nobody is there.
+            self._state = _CLOSED
+            self._transport.abort()
+            return
+        self._arm()
+        if not self._server.admit(self):
             self._close()
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the client."""
         state = self._state
-        if state is _HEAD and not self._pending:
+        if state is _HEAD and not self._pending and not self._is_stalled:
             self._read_head(self._buffer + data if self._buffer else data)
         elif state is _BODY:
             self._read_body(data)
@@ -106,9 +114,9 @@ class Downstream(asyncio.Protocol):
                 self._pause()
 
     def eof_received(self) -> bool:
-        """asyncio: the client will send no more. A complete request is still answered."""
+        """asyncio: the client will send no more. Complete requests are still answered."""
         self._half_closed = True
-        if self._state is _ANSWER:
+        if self._state is _ANSWER or (self._state is _HEAD and self._pending):
             return True
         exchange = self._exchange
         if exchange is not None:
@@ -130,33 +138,56 @@ class Downstream(asyncio.Protocol):
         """asyncio: the client does not keep up."""
         self._is_stalled = True
         self._unsent = -1
-        self.deadline = self._server.now() + self._server.deadlines.write_stall_seconds
+        self._arm()
         if self._exchange is not None:
             self._exchange.client_paused()
+        elif self._state is _HEAD:
+            self._pause()
 
     def resume_writing(self) -> None:
         """asyncio: it does again."""
         self._is_stalled = False
-        self.deadline = NEVER
+        self._arm()
         if self._exchange is not None:
             self._exchange.client_resumed()
-            if self._state is _BODY:
-                self._await_body()
         elif self._state is _HEAD:
             self._await_head()
 
     def expire(self) -> None:
         """Sweeper: the deadline of the present state passed."""
-        if self._is_stalled and self._makes_progress():
-            self.deadline = self._server.now() + self._server.deadlines.write_stall_seconds
-        elif self._is_stalled or self._state in {_LINGER, _CLOSED}:
-            self._reset()
+        if (self._is_stalled or self._state is _CLOSED) and self._makes_progress():
+            self._arm()
+        elif self._is_stalled or self._state is _CLOSED:
+            self._reset_telling()
+        elif self._state is _LINGER:
+            # What is still being sent is sent; only who goes on sending is reset, by the kernel.
+            self._close()
         elif self._exchange is not None:
             self._exchange.fail(Reason.REQUEST_TIMEOUT)
         elif self._buffer:
             self._refuse_unread(Denial(Reason.REQUEST_TIMEOUT, "the head did not come in time"))
         else:
             self._close()
+
+    def _arm(self) -> None:
+        """Set the deadline of the present state. The only place that does.
+
+        While an exchange waits for its upstream, the upstream's deadline watches over both.
+        """
+        deadlines = self._server.deadlines
+        state = self._state
+        if self._is_stalled or state is _CLOSED:
+            seconds = deadlines.write_stall_seconds
+        elif state is _HEAD:
+            seconds = deadlines.head_seconds if self._begun else deadlines.keep_alive_seconds
+        elif state is _BODY and not self._is_held:
+            seconds = deadlines.body_idle_seconds
+        elif state is _LINGER:
+            seconds = deadlines.linger_seconds
+        else:
+            self.deadline = NEVER
+            return
+        self.deadline = self._server.now() + seconds
 
     # -- forward.exchange.Client ------------------------------------------------------------
 
@@ -168,22 +199,26 @@ class Downstream(asyncio.Protocol):
 
     def hold_body(self) -> None:
         """The upstream does not keep up: read no more, and do not blame the client for it."""
+        self._is_held = True
         self._pause()
-        if not self._is_stalled:
-            self.deadline = NEVER
+        self._arm()
 
     def release_body(self) -> None:
         """Read on."""
+        self._is_held = False
         if self._state is _BODY:
             self._resume()
-            self._await_body()
+            self._arm()
 
     def exchange_ended(self, *, keep_alive: bool) -> None:
         """The response is complete: on to the next request, or the end."""
         self._exchange = None
         self._body = None
-        if keep_alive and self._state is _ANSWER and not self._half_closed:
+        self._is_held = False
+        goes_on = keep_alive and (not self._half_closed or bool(self._pending))
+        if goes_on and self._state is _ANSWER:
             self._state = _HEAD
+            self._begun = False
             self._await_head()
         elif self._state is _ANSWER and not self._pending:
             self._close()
@@ -205,6 +240,7 @@ class Downstream(asyncio.Protocol):
             self._buffer = b""
             self._searched = 0
             if not data:
+                self._begin_head()
                 return
         end = data.find(b"\r\n\r\n", self._searched)
         if end < 0 or end > server.limits.head_bytes:
@@ -212,20 +248,21 @@ class Downstream(asyncio.Protocol):
             return
         self._buffer = b""
         self._searched = 0
-        self.deadline = NEVER
         head = server.reader.read(data[: end + 4])
-        if head.__class__ is Denial:
+        if isinstance(head, Denial):
             self._refuse_unread(head)
             return
-        exchange = Exchange(server.forwarder, self, self._peer, head, stopwatch())  # type: ignore[arg-type]  # head is no Denial, and a connection has a peer
+        exchange = Exchange(server.forwarder, self, cast("Peer", self._peer), head, stopwatch())
         self._exchange = exchange
         if exchange.is_request_sent:
             self._state = _ANSWER
+            self.deadline = NEVER  # as `_arm` would: a client that is stalled is not read
             self._pending = data[end + 4 :]
             server.begin(exchange)
             return
         self._state = _BODY
-        self._begin_body(exchange)
+        if not self._begin_body(exchange):
+            return
         server.begin(exchange)
         rest = data[end + 4 :]
         if rest and self._exchange is exchange:
@@ -238,19 +275,29 @@ class Downstream(asyncio.Protocol):
         elif len(data) > limits.target_bytes + 64 and b"\r\n" not in data:
             self._refuse_unread(Denial(Reason.TARGET_TOO_LONG, f"over {limits.target_bytes} bytes"))
         else:
-            if not self._buffer:
-                self.deadline = self._server.now() + self._server.deadlines.head_seconds
             self._buffer = data
             self._searched = max(0, len(data) - 3)
+            self._begin_head()
 
-    def _begin_body(self, exchange: Exchange) -> None:
+    def _begin_head(self) -> None:
+        """The first bytes of a head are there: from now on it has to come, drop by drop or not."""
+        if not self._begun:
+            self._begun = True
+            self._arm()
+
+    def _begin_body(self, exchange: Exchange) -> bool:
+        """Whether the body may come."""
         limits = self._server.limits
         length = exchange.head.body_length
         if length is None:
             self._body = ChunkedBody(limits.chunk_line_bytes, limits.trailer_bytes)
+        elif limits.body_bytes and length > limits.body_bytes:
+            exchange.fail(Reason.BODY_TOO_LARGE)
+            return False
         else:
             self._body = LengthBody(length)
-        self._await_body()
+        self._arm()
+        return True
 
     def _read_body(self, data: bytes) -> None:
         body = self._body
@@ -272,28 +319,23 @@ class Downstream(asyncio.Protocol):
         if body.ended:
             self._state = _ANSWER
             self._pending = body.rest
-            self.deadline = NEVER
-        else:
-            self._await_body()
+        self._arm()
         exchange.feed(payload, ended=body.ended)
-
-    def _await_body(self) -> None:
-        if self._reading and not self._is_stalled:
-            self.deadline = self._server.now() + self._server.deadlines.body_idle_seconds
 
     def _await_head(self) -> None:
         """Wait for the next request, which may have arrived already."""
         if self._is_stalled:
-            return  # its answer would only be added to what is not read
-        if self._pending:
+            # Its answer would only be added to what is not read; `resume_writing` comes here again.
+            self._pause()
+        elif self._pending:
             # By way of the loop: a million pipelined requests must not be a million frames deep.
             asyncio.get_running_loop().call_soon(self._read_pending)
-            return
-        self._resume()
-        if self._server.is_draining:
+        elif self._server.is_draining or self._half_closed:
             self._close()
+            return
         else:
-            self.deadline = self._server.now() + self._server.deadlines.keep_alive_seconds
+            self._resume()
+        self._arm()
 
     def _read_pending(self) -> None:
         if self._state is not _HEAD or self._is_stalled:
@@ -309,6 +351,22 @@ class Downstream(asyncio.Protocol):
         """End when nothing is under way; what is under way ends with its response."""
         if self._state is _HEAD and not self._buffer and not self._pending:
             self._close()
+
+    def cut(self) -> None:
+        """End now: what has not been answered gets 503, what is being answered breaks off."""
+        if self._exchange is not None:
+            self._exchange.fail(Reason.DRAINING)
+        else:
+            self._close()
+
+    def _reset_telling(self) -> None:
+        """Reset; the exchange under way learns that nobody waits for it any more."""
+        exchange = self._exchange
+        self._exchange = None
+        self._state = _CLOSED
+        if exchange is not None:
+            exchange.client_lost()
+        self._reset()
 
     def _refuse_unread(self, denial: Denial) -> None:
         """Refuse what could not be read as a request; nothing after it can be either."""
@@ -336,13 +394,14 @@ class Downstream(asyncio.Protocol):
             return
         transport.write_eof()
         self._resume()
-        self.deadline = self._server.now() + self._server.deadlines.linger_seconds
+        self._arm()
 
     def _close(self) -> None:
         """Close when all is sent; a client that does not read is reset at the deadline."""
         self._state = _CLOSED
         if self._transport is not None:
-            self.deadline = self._server.now() + self._server.deadlines.write_stall_seconds
+            self._unsent = -1
+            self._arm()
             self._transport.close()
 
     def _reset(self) -> None:

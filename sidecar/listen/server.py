@@ -15,6 +15,9 @@ from sidecar.model.peer import Peer
 from sidecar.parse.request import RequestReader
 from sidecar.settings.schema import Listen
 
+# For the answers to what had to be cut off.
+_LAST_WORDS_SECONDS: Final = 0.5
+
 
 class SidecarServer(web.Server):
     """Makes a `Downstream` for each client connection and knows them all.
@@ -85,13 +88,16 @@ class SidecarServer(web.Server):
         if not self._downstreams:
             self._empty.set()
 
-    def peer_of(self, transport: asyncio.Transport) -> Peer:
-        """Who is at the other end."""
+    def peer_of(self, transport: asyncio.Transport) -> Peer | None:
+        """Who is at the other end; None where the connection was reset before it was accepted."""
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX:
             return Peer("unix", scheme, is_trusted=self._trusted.includes("unix"))
-        address = transport.get_extra_info("peername")[0].removeprefix("::ffff:").partition("%")[0]
+        name = transport.get_extra_info("peername")
+        if not name:
+            return None
+        address = name[0].removeprefix("::ffff:").partition("%")[0]
         return Peer(address, scheme, is_trusted=self._trusted.includes(address))
 
     # -- aiohttp's order of ending: sites stop, then these two ------------------------------
@@ -106,6 +112,15 @@ class SidecarServer(web.Server):
         """Wait for what is in flight, at most `timeout` seconds; then break it off."""
         try:
             async with asyncio.timeout(timeout):
+                await self._empty.wait()
+        except TimeoutError:
+            await self._cut()
+
+    async def _cut(self) -> None:
+        for downstream in list(self._downstreams):
+            downstream.cut()
+        try:
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await self._empty.wait()
         except TimeoutError:
             for downstream in list(self._downstreams):

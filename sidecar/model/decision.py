@@ -71,9 +71,9 @@ class Denial:
 
     @property
     def status(self) -> int:
-        """The status of the answer: 404 where the route conceals itself (401, 403)."""
+        """The status of the answer: 404 where the route conceals itself (400, 401, 403)."""
         status = STATUS[self.reason]
-        if status in {401, 403} and self.route is not None and self.route.conceal:
+        if status in {400, 401, 403} and self.route is not None and self.route.conceal:
             return 404
         return status
 

@@ -21,8 +21,9 @@ HOP_BY_HOP: Final = frozenset(
     )
 )
 
-# Fields that by their definition come once; two of them have two readings.
-SINGLE: Final = (b"host", b"content-length", b"transfer-encoding", b"authorization", b"expect")
+# Fields that by their definition come once; two of them have two readings. (Several credentials
+# are judged where credentials are.)
+SINGLE: Final = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
 # Fields that some frameworks let override the method or target that was authorized.
 OVERRIDES: Final = frozenset(
@@ -47,6 +48,14 @@ def tokens(values: list[bytes]) -> list[bytes]:
     return found
 
 
+# Servers turn more than "-" into "_" on the way to a variable: PHP "." as well, lighttpd all that
+# is neither letter nor digit (RFC 3875 section 4.1.18 leaves the rest to them).
+_FOLD: Final = bytes(
+    byte + 32 if 0x41 <= byte <= 0x5A else byte if chr(byte).isalnum() and byte < 128 else 0x2D
+    for byte in range(256)
+)
+
+
 def normal_name(name: bytes) -> bytes:
-    """The name as CGI-like servers fold it: lower case, ``-`` is ``_`` (RFC 3875, 4.1.18)."""
-    return name.lower().replace(b"_", b"-")
+    """The name as any server might fold it: lower case, ``-`` for all but letters and digits."""
+    return name.translate(_FOLD)

@@ -5,7 +5,8 @@ from typing import Final
 
 import httptools
 
-from sidecar.model.head import NO_FIELDS, Field
+from sidecar.model.head import Field
+from sidecar.parse.collector import FieldCollector
 from sidecar.parse.framing import UpstreamMalformedError
 
 # RFC 9112 section 4. The reason phrase is bounded to visible characters and thrown away.
@@ -40,7 +41,7 @@ class ResponseHead:
         self.repeated = repeated
 
 
-class ResponseReader:
+class ResponseReader(FieldCollector):
     """Reads response heads, one after the other; keeps nothing between two.
 
     Args:
@@ -48,27 +49,11 @@ class ResponseReader:
     """
 
     def __init__(self, *, most_fields: int = 1000) -> None:
+        super().__init__()
         self._most_fields = most_fields
-        self._fields: list[Field] = []
-        self._first: dict[bytes, bytes] = {}
-        self._repeated: dict[bytes, list[bytes]] = NO_FIELDS
         self._parser = httptools.HttpResponseParser(self)
         # Made anew in place for each head (0.7 µs), also after an error.
         self._renew = self._parser.__init__  # type: ignore[misc]  # the class is final in C
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by llhttp for each field."""
-        lower = name.lower()
-        if value[-1:] <= b" ":  # llhttp leaves trailing white space (RFC 9110 section 5.5)
-            value = value.rstrip(b" \t")
-        self._fields.append((lower, name, value))
-        first = self._first
-        if lower in first:
-            if self._repeated is NO_FIELDS:
-                self._repeated = {}
-            self._repeated.setdefault(lower, [first[lower]]).append(value)
-        else:
-            first[lower] = value
 
     def read(self, raw: bytes) -> ResponseHead:
         """Read `raw`: one head, from its status line to the empty line, both included.
@@ -79,9 +64,7 @@ class ResponseReader:
         start = _STATUS_LINE.match(raw)
         if start is None:
             raise UpstreamMalformedError("the status line is malformed")
-        self._fields = []
-        self._first = {}
-        self._repeated = NO_FIELDS
+        self._clear()
         self._renew(self)
         try:
             self._parser.feed_data(raw)

@@ -7,6 +7,9 @@ If the most specific template exists for the path but not for the method, the an
 is no falling back to a less specific one. A fallback would let a broad rule (`/{rest*}`, public)
 open what a narrow one (`GET /admin/users`) closed: `POST /admin/users` is nobody's intention.
 
+Nor does a last slash lead to a less specific one: where ``/admin`` has a route of its own,
+``/admin/`` is not opened by ``/{rest*}``.
+
 Everything below ``/_sidecar/`` is ours: rules of the settings neither name nor catch it.
 """
 
@@ -20,6 +23,8 @@ from sidecar.route.template import Kind, Segment, decode
 
 RESERVED: Final = "/_sidecar"
 _RESERVED_SEGMENT: Final = RESERVED[1:]
+# Stands for whatever might follow; no literal of a template holds a control character.
+_ANY_SEGMENT: Final = "\0"
 
 
 class Endpoint:
@@ -52,12 +57,13 @@ class Endpoint:
 class Terminal:
     """The end of one template of one host: the routes there, by method."""
 
-    __slots__ = ("any_method", "by_method", "depth")
+    __slots__ = ("any_method", "by_method", "depth", "is_tail")
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, *, is_tail: bool = False) -> None:
         self.by_method: dict[str, Endpoint] = {}
         self.any_method: Endpoint | None = None
         self.depth = depth
+        self.is_tail = is_tail
 
     def add(self, route: Route, segments: tuple[Segment, ...]) -> Route | None:
         """Add a route, unless one that is there already speaks of one of its methods.
@@ -102,7 +108,7 @@ class Tree:
         node = self._root
         for segment in segments:
             if segment.kind is Kind.TAIL:
-                node.tail = node.tail or Terminal(len(segments) - 1)
+                node.tail = node.tail or Terminal(len(segments) - 1, is_tail=True)
                 return node.tail
             if segment.kind is Kind.PARAMETER:
                 node.parameter = node.parameter or _Node()
@@ -186,6 +192,10 @@ class RouteTable:
         terminal = self._find(host, path, segments)
         if terminal is None:
             return Denial(Reason.UNKNOWN_ROUTE, "no route for this path")
+        if terminal.is_tail and self._is_beside_a_narrower(host, segments, terminal):
+            return Denial(
+                Reason.UNKNOWN_ROUTE, "only the trailing slash tells it from a narrower route"
+            )
         endpoint = terminal.by_method.get(method, terminal.any_method)
         if endpoint is None:
             return _method_denied(terminal)
@@ -200,6 +210,25 @@ class RouteTable:
             if terminal is not None:
                 return terminal
         return self._any_host.exact(path) or self._any_host.find(segments)
+
+    def _is_beside_a_narrower(self, host: str, segments: list[str], found: Terminal) -> bool:
+        """Whether a path that only a tail matches is, but for its last slash, a narrower route's.
+
+        Most applications serve the same thing with and without it (``/admin/`` and ``/admin``), so
+        the broad rule must not open what the narrow one closed; nor may ``/admin/`` be open where
+        all below it is closed.
+        """
+        if segments[-1]:
+            return self._differs(host, [*segments, ""], found)
+        return self._differs(host, segments[:-1], found) or self._differs(
+            host, [*segments[:-1], _ANY_SEGMENT], found
+        )
+
+    def _differs(self, host: str, segments: list[str], found: Terminal) -> bool:
+        if not segments:
+            return False
+        other = self._find(host, "/" + "/".join(segments), segments)
+        return other is not None and other is not found
 
 
 def resource_of(match: RouteMatch) -> str:
@@ -216,10 +245,14 @@ def resource_of(match: RouteMatch) -> str:
 
 
 def _method_denied(terminal: Terminal) -> Denial:
-    routes = [endpoint.route for endpoint in terminal.by_method.values()]
-    if all(route.conceal for route in routes):
+    shown = {
+        method: endpoint.route
+        for method, endpoint in terminal.by_method.items()
+        if not endpoint.route.conceal
+    }
+    if not shown:
         # 405 would tell that there is something.
         return Denial(Reason.UNKNOWN_ROUTE, "the method has no route, and the others conceal")
-    detail = f"the template {routes[0].template} has no route for this method"
-    allow = tuple(sorted(terminal.by_method))
-    return Denial(Reason.METHOD_NOT_ALLOWED, detail, route=routes[0], allow=allow)
+    route = next(iter(shown.values()))
+    detail = f"the template {route.template} has no route for this method"
+    return Denial(Reason.METHOD_NOT_ALLOWED, detail, route=route, allow=tuple(sorted(shown)))

@@ -40,11 +40,11 @@ class Limits(Settings, frozen=True):
     fields: Count = 100
     # 0 is unlimited: bodies are streamed, their size costs no memory. (413)
     body_bytes: Annotated[int, Meta(ge=0)] = 0
-    # Bytes of chunk framing for each chunk: a size, extensions we drop. (400)
+    # Bytes of chunk framing for each chunk: a size, extensions we drop. (431)
     chunk_line_bytes: Count = 256
     # Trailers are read and dropped. (431)
     trailer_bytes: Count = 8_192
-    # Open client connections; the next waits in the kernel's queue.
+    # Open client connections; the next is closed at once.
     connections: Count = 10_000
     # Pipelined requests wait unread beyond this many bytes.
     pipeline_bytes: Count = 65_536

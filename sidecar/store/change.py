@@ -102,9 +102,17 @@ async def changing(pool: Pool, tenant: str) -> AsyncIterator[Changing]:
 def changes_of(rows: list[tuple[Any, ...]]) -> tuple[Change, ...]:
     """Rows of the outbox, with the columns of `SINCE`, as changes."""
     return tuple(
-        Change(shard, seq, ChangeKind(kind), tenant, subject, version, bytes(payload))
+        Change(shard, seq, _kind(kind), tenant, subject, version, bytes(payload))
         for shard, seq, kind, tenant, subject, version, payload in rows
     )
+
+
+def _kind(written: str) -> ChangeKind:
+    """The kind; one that only a newer release knows is made up for by forgetting everything."""
+    try:
+        return ChangeKind(written)
+    except ValueError:
+        return ChangeKind.FLUSH
 
 
 def _translated(error: psycopg.IntegrityError) -> Exception:

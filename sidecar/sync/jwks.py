@@ -56,6 +56,7 @@ class IssuerKeys:
     Attributes:
         keyset: the last that was fetched, or None.
         fetches: how many fetches were tried.
+        is_failing: whether the last one failed.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class IssuerKeys:
         self._running: asyncio.Task[bool] | None = None
         self._last = float("-inf")
         self._seen: tuple[int, int, int] | None = None
-        self._failing = False
+        self.is_failing = False
 
     async def keep_fresh(self, session: aiohttp.ClientSession, jitter: Callable[[], float]) -> None:
         """Fetches now and then; never returns."""
@@ -127,11 +128,11 @@ class IssuerKeys:
                 fetched=self._wall(),
             )
         except (FetchError, KeysError) as error:
-            if not self._failing:
+            if not self.is_failing:
                 _log.warning("the keys of %s could not be fetched: %s", self.issuer.issuer, error)
-            self._failing = True
+            self.is_failing = True
             return False
-        self._failing = False
+        self.is_failing = False
         self._take(keyset)
         return True
 
@@ -252,7 +253,15 @@ class Keys:
         if source is None:
             return verdict
         await source.ask()
-        return self._verify(need)
+        verdict = self._verify(need)
+        if (
+            isinstance(verdict, Denial)
+            and verdict.reason is Reason.UNKNOWN_KEY
+            and source.is_failing
+        ):
+            # Nobody knows whether the issuer has the key by now: 503, never 401 (PROMISES 18).
+            return Denial(Reason.KEYS_UNAVAILABLE, "the issuer's keys cannot be fetched")
+        return verdict
 
     def _verify(self, need: TokenNeed) -> VerifiedToken | Denial:
         return verify(need.token, self.issuers, self.keysets, self._wall())

@@ -48,6 +48,11 @@ LOADS: Final = Metric(
 CLIENT_CONNECTIONS: Final = Metric(
     "sidecar_client_connections", "gauge", "Client connections now open."
 )
+CLIENT_REFUSED: Final = Metric(
+    "sidecar_client_connections_refused",
+    "counter",
+    "Client connections closed at once because there were too many.",
+)
 UPSTREAM_CONNECTIONS: Final = Metric(
     "sidecar_upstream_connections",
     "gauge",

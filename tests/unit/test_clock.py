@@ -1,5 +1,7 @@
 import asyncio
 
+import pytest
+
 from sidecar.clock import NEVER, Sweeper, instant, wall
 
 
@@ -44,3 +46,27 @@ async def test_a_stopped_sweeper_fires_nothing() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert not thing.expired.is_set()
+
+
+async def test_one_that_fails_or_ends_another_does_not_stop_the_sweep(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sweeper = Sweeper(0.01)
+    ended, last = Thing(0.0), Thing(0.0)
+
+    class Broken(Thing):
+        def expire(self) -> None:
+            super().expire()
+            sweeper.forget(ended)
+            last.deadline = 0.0
+            raise ZeroDivisionError
+
+    broken = Broken(0.0)
+    for thing in (broken, ended, last):
+        sweeper.watch(thing)
+    sweeper.start()
+    async with asyncio.timeout(5):
+        await broken.expired.wait()
+        await last.expired.wait()
+    sweeper.stop()
+    assert "ZeroDivisionError" in caplog.text

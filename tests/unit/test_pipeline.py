@@ -15,7 +15,7 @@ from sidecar.authorize.authorizer import Authorizer
 from sidecar.authorize.principal import IdentityFields
 from sidecar.cache.memory import Memory
 from sidecar.clock import stopwatch
-from sidecar.decide import Snapshot
+from sidecar.decide import MOST_ROUNDS, Snapshot
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.errors import StoresUnavailable
@@ -183,7 +183,7 @@ async def test_a_decision_that_never_converges_refuses(monkeypatch: pytest.Monke
     monkeypatch.setattr(pipeline_module, "decide", lambda *_: missing)
     stores = Stores()
     assert await outcome(pipeline(stores), Ended(BEARER)) is Reason.INTERNAL_ERROR
-    assert len(stores.asked) == pipeline_module._MOST_ROUNDS
+    assert len(stores.asked) == MOST_ROUNDS
 
 
 async def test_a_client_that_left_while_loading_is_not_forwarded() -> None:

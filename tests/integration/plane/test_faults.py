@@ -658,7 +658,7 @@ async def test_draining_finishes_what_is_in_flight() -> None:
         idle.close()
 
 
-async def test_draining_breaks_off_what_does_not_finish() -> None:
+async def test_draining_answers_what_does_not_finish() -> None:
     async def serve(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         await asyncio.Event().wait()
@@ -669,6 +669,27 @@ async def test_draining_breaks_off_what_does_not_finish() -> None:
         await plane.until(lambda: plane.pool.size == 1)
         plane.server.pre_shutdown()
         await plane.server.shutdown(0.05)
+        response = await client.response()
+        assert (response.status, response.json()["reason"]) == (503, Reason.DRAINING)
+        assert await client.at_end()
+        assert [exchange.status for exchange in plane.ended] == [503], "and it is recorded"
+        assert plane.pool.size == 0
+        client.close()
+
+
+async def test_draining_breaks_off_a_response_that_does_not_finish() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        await asyncio.Event().wait()
+
+    async with ScriptedUpstream(serve) as upstream, running_plane(upstream.url) as plane:
+        client = await plane.client()
+        await client.send(request("/"))
+        await read_head(client.reader)
+        plane.server.pre_shutdown()
+        await plane.server.shutdown(0.05)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
-            await client.response()
+            await client.reader.readexactly(10)
+        assert len(plane.ended) == 1
         client.close()

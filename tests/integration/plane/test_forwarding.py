@@ -66,6 +66,16 @@ async def test_fields_of_a_request_as_they_go_upstream() -> None:
             "X-HTTP-Method-Override: DELETE",
             "X-Original-URL: /admin",
             "X-Rewrite-URL: /admin",
+            "X.Auth.User: root",
+            "X!Auth~User: root",
+            "X-Forwarded-Port: 1",
+            "X-Forwarded-User: root",
+            "X-Forwarded-Prefix: /admin",
+            "X-Client-IP: 6.6.6.6",
+            "True-Client-IP: 6.6.6.6",
+            "X-Original-Host: evil",
+            "Remote-User: root",
+            "Proxy: http://evil.example",
         )
         client.close()
     head, _ = seen[0]
@@ -135,6 +145,9 @@ async def test_a_trusted_proxy_is_believed() -> None:
             "X-Forwarded-Proto: https",
             "X-Forwarded-Host: public.example",
             "X-Request-Id: from-the-edge",
+            "X-Forwarded-Port: 443",
+            "X-Client-IP: 9.9.9.9",
+            "Remote-User: root",
         )
         await client.get("/", "X-Forwarded-For: bad\x80", "X-Forwarded-Proto: gopher")
         client.close()
@@ -142,10 +155,39 @@ async def test_a_trusted_proxy_is_believed() -> None:
     assert fields["x-forwarded-for"] == "9.9.9.9, 127.0.0.1"
     assert fields["x-forwarded-proto"] == "https"
     assert fields["x-forwarded-host"] == "public.example"
+    assert (fields["x-forwarded-port"], fields["x-client-ip"]) == ("443", "9.9.9.9")
+    assert "remote-user" not in fields
     assert fields["x-request-id"] == kept.fields["x-request-id"] == "from-the-edge"
     fields = fields_of(seen[1][0])
     assert fields["x-forwarded-for"] == "127.0.0.1"
     assert fields["x-forwarded-proto"] == "http"
+
+
+async def test_what_connection_may_and_may_not_name() -> None:
+    serve, seen = replying(OK)
+    async with ScriptedUpstream(serve) as upstream, running_plane(upstream.url) as plane:
+        client = await plane.client()
+        await client.get("/", "Connection: keep-alive", "Connection: X-Secret", "X-Secret: 1")
+        await client.get(
+            "/",
+            "Connection: Origin, Sec-Fetch-Site, Cookie, Host, Content-Length, X-Request-Id",
+            "Origin: https://evil.example",
+            "Sec-Fetch-Site: cross-site",
+            "Cookie: a=b",
+            "Content-Length: 0",
+            method="POST",
+        )
+        client.close()
+    assert "x-secret" not in fields_of(seen[0][0])
+    fields = fields_of(seen[1][0])
+    assert fields["origin"] == "https://evil.example"
+    assert fields["sec-fetch-site"] == "cross-site"
+    assert (fields["cookie"], fields["host"], fields["content-length"]) == (
+        "a=b",
+        "app.example",
+        "0",
+    )
+    assert len(fields["x-request-id"]) == 24
 
 
 GIVEN = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -295,7 +337,8 @@ async def test_framing_of_responses(name: str, *, cut: bool) -> None:
                 assert response.fields == {"link": "</a>"}
                 response = await client.response()
             assert response.body == body
-        assert upstream.connections == 1, "and the upstream connection is used again"
+        # Where a body is announced that must not come, the connection is not used again.
+        assert upstream.connections == (2 if name == "not modified" else 1)
         client.close()
 
 

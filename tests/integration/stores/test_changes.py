@@ -11,6 +11,7 @@ from sidecar.model.errors import Invalid, NotFound, Refused
 from sidecar.model.facts import Effect, Role, RoleGrant, RoleGraph, Rule, RuleGrant, Status, User
 from sidecar.model.need import ABSENT, RolesNeed, UserNeed
 from sidecar.model.shard import SHARDS, shard_of
+from sidecar.store.change import changes_of
 from sidecar.store.facts import FactStore
 from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
@@ -302,3 +303,8 @@ async def test_expired_grants_are_left_out(pool: Pool, acme: str) -> None:
     await Users(pool).grant(acme, "alice", READ, time.time() - 1)
     found = await user(pool)
     assert (found.roles, found.rules) == ((), ())
+
+
+def test_a_change_of_a_kind_from_a_newer_release_is_made_up_for_by_forgetting_all() -> None:
+    [change] = changes_of([(3, 7, "from-the-future", "acme", "", 7, b"")])
+    assert change.kind is ChangeKind.FLUSH

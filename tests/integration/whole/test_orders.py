@@ -97,7 +97,11 @@ async def test_who_am_i_and_signing_out(start: Start) -> None:
     async with start() as whole:
         status, me = await whole.ask("bob", "GET", "/_sidecar/me")
         assert (status, me["subject"], me["roles"]) == (200, "bob", ["clerk"])
-        assert (await whole.ask("bob", "POST", "/_sidecar/sign-out"))[0] == 204
+        fields = {"Authorization": f"Bearer {whole.tokens['bob']}"}
+        async with whole.session.post(whole.url + "/_sidecar/sign-out", headers=fields) as answer:
+            assert answer.status == 204
+            assert answer.headers["Set-Cookie"].startswith('sidecar_session=""')
+            assert "Server" not in answer.headers
         status, problem = await whole.ask("bob", "GET", "/api/orders")
         assert (status, problem["reason"]) == (401, "session-revoked")
         assert (await whole.ask("alice", "GET", "/api/orders"))[0] == 200

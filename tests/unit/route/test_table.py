@@ -65,16 +65,32 @@ def candidate(index: int, rule: RouteRule, segments: list[str]) -> Candidate | N
     return Candidate(index, tuple(order), parameters)
 
 
-def naive(rules: list[RouteRule], host: str, method: str, path: str) -> object:
-    segments = path.replace("%61", "a")[1:].split("/")
-    found = [
+def candidates(rules: list[RouteRule], host: str, segments: list[str]) -> list[Candidate]:
+    return [
         match
         for index, rule in enumerate(rules)
         if rule.host in {None, host} and (match := candidate(index, rule, segments))
     ]
+
+
+def best_order(rules: list[RouteRule], host: str, segments: list[str]) -> tuple[object, ...] | None:
+    return min((match.order for match in candidates(rules, host, segments)), default=None)
+
+
+def naive(rules: list[RouteRule], host: str, method: str, path: str) -> object:
+    segments = path.replace("%61", "a")[1:].split("/")
+    found = candidates(rules, host, segments)
     if not found:
         return Reason.UNKNOWN_ROUTE
     best = min(found, key=lambda match: match.order)
+    if rules[best.index].path.endswith("*}"):
+        # A last slash, or what may follow it, must not lead from a narrower rule to this one.
+        beside = [[*segments, ""]]
+        if not segments[-1]:
+            beside = [segments[:-1], [*segments[:-1], "anything"]]
+        for other in beside:
+            if other and best_order(rules, host, other) not in {None, best.order}:
+                return Reason.UNKNOWN_ROUTE
     for match in found:
         methods = rules[match.index].methods
         wider = {*methods, "HEAD"} if "GET" in methods else set(methods)
@@ -109,6 +125,35 @@ def test_the_table_agrees_with_a_naive_matcher(
 def table_of(*paths: str) -> RouteTable:
     rules = [RouteRule(path=path, permission="a:b", resource="r") for path in paths]
     return compile_routes(rules, default_upstream="app")
+
+
+@pytest.mark.parametrize(
+    ("paths", "path", "open_"),
+    [
+        (("/admin", "/{rest*}"), "/admin/", False),
+        (("/admin", "/{rest*}"), "/admin/x", True),
+        (("/admin", "/{rest*}"), "/admi", True),
+        (("/admin/", "/{rest*}"), "/admin", False),
+        (("/a/{b}", "/{rest*}"), "/a/b/", False),
+        (("/admin/{rest*}", "/{all*}"), "/admin/", False),
+        (("/{rest*}",), "/any/", True),
+        (("/", "/{rest*}"), "/any/", True),
+    ],
+)
+def test_a_last_slash_opens_nothing(paths: tuple[str, ...], path: str, *, open_: bool) -> None:
+    outcome = table_of(*paths).match("", "GET", path)
+    assert isinstance(outcome, RouteMatch) is open_
+    assert open_ or (isinstance(outcome, Denial) and outcome.reason is Reason.UNKNOWN_ROUTE)
+
+
+def test_concealed_routes_are_not_among_the_allowed_methods() -> None:
+    rules = [
+        RouteRule(path="/a", methods=("GET",), access="public"),
+        RouteRule(path="/a", methods=("DELETE",), access="authenticated", conceal=True),
+    ]
+    outcome = compile_routes(rules, default_upstream="app").match("", "PUT", "/a")
+    assert isinstance(outcome, Denial)
+    assert outcome.allow == ("GET", "HEAD")
 
 
 def test_a_long_path_costs_no_recursion() -> None:

@@ -149,6 +149,21 @@ async def test_unknown_keys_cause_one_fetch_in_an_interval(provider: Provider) -
         assert provider.requests == 3
 
 
+async def test_a_key_nobody_can_ask_about_is_no_refusal(provider: Provider) -> None:
+    """The issuer may have rotated and be down: 503, never 401 (PROMISES 18)."""
+    one, two = key("one"), key("two")
+    provider.body = document(one)
+    async with World(Jwks(url=provider.url)).running() as world:
+        world.clock.now += 11
+        provider.body = b"oops"
+        for _ in range(3):
+            assert await world.reason(token(two)) is Reason.KEYS_UNAVAILABLE
+        assert await world.reason(token(one)) is None, "what is known goes on"
+        world.clock.now += 11
+        provider.body = document(one, two)
+        assert await world.reason(token(two)) is None
+
+
 async def test_other_refusals_cause_no_fetch(provider: Provider) -> None:
     one = key("one")
     provider.body = document(one)
