@@ -8,13 +8,14 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
 
+from sidecar.cache.acknowledgement import Bounds
 from sidecar.cli.console import Code, emit, fail, note
 from sidecar.model.change import Change, Level
 from sidecar.model.errors import (
@@ -28,6 +29,7 @@ from sidecar.settings.schema import Cache, Postgres, Redis, Root
 from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
 from sidecar.store.tenants import Tenants
+from sidecar.sync.acknowledge import Acknowledgement, Acknowledger
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
 
@@ -50,6 +52,16 @@ class Places(NamedTuple):
     lease_seconds: float
 
 
+class Wanted(NamedTuple):
+    """How far a change has to come before the command ends (SYNC.md, acknowledgement levels)."""
+
+    level: Level = Level.PUBLISHED
+    seconds: float = 10.0
+
+
+_DEFAULT: Final = Wanted()
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The options that all commands have."""
@@ -57,6 +69,7 @@ class Asked:
     config: Path | None
     tenant: str | None
     as_json: bool
+    wanted: Wanted = _DEFAULT
 
 
 class Stores(NamedTuple):
@@ -65,6 +78,7 @@ class Stores(NamedTuple):
     pool: Pool
     places: Places
     publisher: Publisher
+    cache: RedisCache | None
 
 
 class Answer(NamedTuple):
@@ -75,12 +89,14 @@ class Answer(NamedTuple):
         text: what people read.
         changes: None for commands that only read.
         remark: said beside the result.
+        shows_level: whether ``--json`` shows how far the change came.
     """
 
     value: object
     text: str
     changes: tuple[Change, ...] | None = None
     remark: str = ""
+    shows_level: bool = False
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2 only
@@ -116,6 +132,26 @@ def asking(command: Callable[..., None]) -> Callable[..., None]:
         config: Path | None, tenant: str | None, *, as_json: bool, **arguments: Any
     ) -> None:
         command(Asked(config, tenant, as_json), **arguments)
+
+    return wrapped
+
+
+def changing(command: Callable[..., None]) -> Callable[..., None]:
+    """`asking`, and how far the change has to come."""
+
+    @click.option(
+        "--ack-seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True,
+        help="How long to wait for --ack applied.",
+    )  # fmt: skip
+    @click.option(
+        "--ack", type=click.Choice([level.value for level in Level]),
+        default=Level.PUBLISHED.value, show_default=True,
+        help="Return when it is stored, announced, or in effect in every sidecar.",
+    )  # fmt: skip
+    @asking
+    @functools.wraps(command)
+    def wrapped(asked: Asked, *, ack: str, ack_seconds: float, **arguments: Any) -> None:
+        command(replace(asked, wanted=Wanted(Level(ack), ack_seconds)), **arguments)
 
     return wrapped
 
@@ -174,7 +210,7 @@ def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
     """Runs a command on the stores, publishes what it changed, writes the outcome."""
     places = find_places(asked.config)
 
-    async def run() -> tuple[Answer, Level | None]:
+    async def run() -> tuple[Answer, Acknowledgement | None]:
         settings = msgspec.structs.replace(
             places.postgres,
             pool_wait_seconds=_WAIT_SECONDS,
@@ -187,21 +223,61 @@ def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
                 if client is not None and places.redis is not None:
                     cache = RedisCache(client, places.redis.prefix, 1)
                 publisher = Publisher(cache, Outbox(pool))
-                found = await work(Stores(pool, places, publisher))
-                level = await publisher.publish(found.changes) if found.changes else None
+                stores = Stores(pool, places, publisher, cache)
+                found = await work(stores)
+                if not found.changes:
+                    return found, None
+                return found, await _acknowledged(asked.wanted, stores, found.changes)
             finally:
                 if client is not None:
                     await client.aclose()
-        return found, level
 
     with _quiet(logging.getLogger("sidecar.sync")):
-        found, level = finish(run)
-    emit(found.value, found.text, as_json=asked.as_json)
+        found, came = finish(run)
+    value = found.value
+    if found.shows_level and isinstance(value, dict) and came is not None:
+        value = value | came._asdict()
+    emit(value, found.text, as_json=asked.as_json)
     if found.remark:
         note(found.remark)
     if found.changes == ():
         note("nothing had to be changed")
-    if level is Level.COMMITTED:
+    if came is not None:
+        _tell(asked.wanted, came, places)
+
+
+async def _acknowledged(
+    wanted: Wanted, stores: Stores, changes: tuple[Change, ...]
+) -> Acknowledgement:
+    """Announces `changes`, and waits as far as is wanted."""
+    begun = time.monotonic()
+    if wanted.level is Level.COMMITTED:
+        return Acknowledgement(Level.COMMITTED, 0.0)
+    level = await stores.publisher.publish(changes)
+    redis = stores.places.redis
+    if wanted.level is Level.PUBLISHED or level is Level.COMMITTED:
+        return Acknowledgement(level, time.monotonic() - begun)
+    if stores.cache is None or redis is None:  # unreachable: without them nothing is published
+        raise AssertionError("published without Redis")
+    bounds = Bounds(stores.places.lease_seconds, redis.isolation_seconds)
+    acknowledger = Acknowledger(stores.cache, Outbox(stores.pool), bounds)
+    return await acknowledger.wait(changes, wanted.seconds)
+
+
+def _tell(wanted: Wanted, came: Acknowledgement, places: Places) -> None:
+    """Says how far it came, where that is not what was asked for or who confirmed matters."""
+    if came.level is Level.APPLIED:
+        who = f"{len(came.confirmed)} sidecar(s) confirmed"
+        note(f"applied everywhere after {came.seconds * 1000:.0f} ms: {who}")
+    elif wanted.level is Level.APPLIED:
+        why = came.why or "it could not be announced"
+        fail(
+            f"stored, but not known to be in effect everywhere: {why}",
+            f"sidecars follow within {places.lease_seconds:g} seconds as a rule; "
+            "--ack-seconds waits longer",
+            Code.UNAVAILABLE,
+        )
+    elif came.level is Level.COMMITTED and wanted.level is Level.PUBLISHED:
         warn_unpublished(places)
 
 

@@ -9,6 +9,7 @@ from sidecar.cli.admin_context import (
     Stores,
     answer,
     asking,
+    changing,
     tenant_of,
     until,
     when,
@@ -32,7 +33,7 @@ def grant() -> None:
 @click.argument("action")
 @click.option("--on", "resource", default="*", show_default=True, help="On these resources only.")
 @click.option("--for", "duration", type=Duration(), help="For so long (90s, 30m, 12h, 7d).")
-@asking
+@changing
 def permit(asked: Asked, subject: str, action: str, resource: str, duration: float | None) -> None:
     """Permit ACTION to the user SUBJECT; doing it again changes for how long."""
     _add(asked, subject, Rule(Effect.ALLOW, action, resource), duration)
@@ -43,7 +44,7 @@ def permit(asked: Asked, subject: str, action: str, resource: str, duration: flo
 @click.argument("action")
 @click.option("--on", "resource", default="*", show_default=True, help="On these resources only.")
 @click.option("--for", "duration", type=Duration(), help="For so long (90s, 30m, 12h, 7d).")
-@asking
+@changing
 def deny(asked: Asked, subject: str, action: str, resource: str, duration: float | None) -> None:
     """Deny ACTION to the user SUBJECT, whatever its roles permit."""
     _add(asked, subject, Rule(Effect.DENY, action, resource), duration)
@@ -54,7 +55,7 @@ def deny(asked: Asked, subject: str, action: str, resource: str, duration: float
 @click.argument("action")
 @click.option("--on", "resource", default="*", show_default=True, help="As it was given.")
 @click.option("--deny", "denied", is_flag=True, help="Take back what was denied, not permitted.")
-@asking
+@changing
 def revoke(asked: Asked, subject: str, action: str, resource: str, *, denied: bool) -> None:
     """Undo `permit`, or `deny` with --deny."""
     rule = Rule(Effect.DENY if denied else Effect.ALLOW, action, resource)

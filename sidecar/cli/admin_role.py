@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from sidecar.cli.admin_context import Answer, Asked, Stores, answer, asking, tenant_of
+from sidecar.cli.admin_context import Answer, Asked, Stores, answer, asking, changing, tenant_of
 from sidecar.cli.console import table
 from sidecar.model.change import Change
 from sidecar.model.errors import NotFound
@@ -23,7 +23,7 @@ def role() -> None:
 
 @role.command()
 @click.argument("name")
-@asking
+@changing
 def create(asked: Asked, name: str) -> None:
     """Create the role NAME, without rules."""
     _change(asked, f"created role {name}", lambda roles, tenant: roles.create(tenant, name))
@@ -31,7 +31,7 @@ def create(asked: Asked, name: str) -> None:
 
 @role.command()
 @click.argument("name")
-@asking
+@changing
 def delete(asked: Asked, name: str) -> None:
     """Delete the role NAME; who holds it no longer does."""
     _change(asked, f"deleted role {name}", lambda roles, tenant: roles.delete(tenant, name))
@@ -76,7 +76,7 @@ def show(asked: Asked, name: str) -> None:
 @role.command()
 @click.argument("name")
 @click.argument("parent")
-@asking
+@changing
 def inherit(asked: Asked, name: str, parent: str) -> None:
     """Let the role NAME have all rules of PARENT."""
     _change(
@@ -89,7 +89,7 @@ def inherit(asked: Asked, name: str, parent: str) -> None:
 @role.command()
 @click.argument("name")
 @click.argument("parent")
-@asking
+@changing
 def disinherit(asked: Asked, name: str, parent: str) -> None:
     """Undo `inherit`."""
     _change(
@@ -103,7 +103,7 @@ def disinherit(asked: Asked, name: str, parent: str) -> None:
 @click.argument("name")
 @click.argument("action")
 @click.option("--on", "resource", default="*", show_default=True, help="On these resources only.")
-@asking
+@changing
 def permit(asked: Asked, name: str, action: str, resource: str) -> None:
     """Permit ACTION (`orders:read`, `orders:*`, `*`) to the role NAME."""
     _add(asked, name, Rule(Effect.ALLOW, action, resource))
@@ -113,7 +113,7 @@ def permit(asked: Asked, name: str, action: str, resource: str) -> None:
 @click.argument("name")
 @click.argument("action")
 @click.option("--on", "resource", default="*", show_default=True, help="On these resources only.")
-@asking
+@changing
 def deny(asked: Asked, name: str, action: str, resource: str) -> None:
     """Deny ACTION to the role NAME, whatever else permits it."""
     _add(asked, name, Rule(Effect.DENY, action, resource))
@@ -124,7 +124,7 @@ def deny(asked: Asked, name: str, action: str, resource: str) -> None:
 @click.argument("action")
 @click.option("--on", "resource", default="*", show_default=True, help="As it was given.")
 @click.option("--deny", "denied", is_flag=True, help="Remove what was denied, not permitted.")
-@asking
+@changing
 def remove(asked: Asked, name: str, action: str, resource: str, *, denied: bool) -> None:
     """Undo `permit`, or `deny` with --deny."""
     rule = Rule(Effect.DENY if denied else Effect.ALLOW, action, resource)

@@ -13,13 +13,11 @@ from sidecar.cli.admin_context import (
     Stores,
     answer,
     asking,
-    find_places,
+    changing,
     tenant_of,
-    warn_unpublished,
     when,
 )
 from sidecar.cli.console import Code, fail, table
-from sidecar.model.change import Level
 from sidecar.store.sessions import SessionRow, SessionRows
 
 # As the settings demand.
@@ -88,29 +86,24 @@ def list_(asked: Asked, subject: str | None, limit: int) -> None:
 @session.command()
 @click.argument("identifier", metavar="[ID]", required=False)
 @click.option("--user", "subject", help="All sessions of this user.")
-@asking
+@changing
 def revoke(asked: Asked, identifier: str | None, subject: str | None) -> None:
     """End the session ID (of `session list`), or all sessions of a user."""
     if (identifier is None) == (subject is None):
         raise click.UsageError("give a session's ID, or --user NAME for all of a user's")
-    unpublished = False
 
     async def work(stores: Stores) -> Answer:
-        nonlocal unpublished
         tenant = await tenant_of(asked, stores)
-        sessions = _sessions(stores)
+        rows = SessionRows(stores.pool)
         if identifier is not None:
-            ended = await sessions.revoke(tenant, identifier)
+            revoked = await rows.revoke(tenant, identifier)
             text = f"revoked session {identifier}"
         else:
-            ended = await sessions.revoke_all(tenant, subject or "")
-            text = f"revoked {ended.sessions} session(s) of {subject}"
-        unpublished = ended.level is Level.COMMITTED
-        return Answer({"revoked": ended.sessions, "level": ended.level}, text)
+            revoked = await rows.revoke_all(tenant, subject or "")
+            text = f"revoked {revoked.ended} session(s) of {subject}"
+        return Answer({"revoked": revoked.ended}, text, revoked.changes, shows_level=True)
 
     answer(asked, work)
-    if unpublished:
-        warn_unpublished(find_places(asked.config))
 
 
 def _sessions(stores: Stores) -> Sessions:

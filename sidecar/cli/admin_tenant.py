@@ -2,7 +2,7 @@
 
 import click
 
-from sidecar.cli.admin_context import Answer, Asked, Stores, answer, asking
+from sidecar.cli.admin_context import Answer, Asked, Stores, answer, asking, changing
 from sidecar.cli.console import table
 from sidecar.model.facts import Status
 from sidecar.store.tenants import Tenants
@@ -16,7 +16,7 @@ def tenant() -> None:
 @tenant.command()
 @click.argument("slug")
 @click.option("--name", default="", help="What people call it.")
-@asking
+@changing
 def create(asked: Asked, slug: str, name: str) -> None:
     """Create the tenant SLUG (a-z 0-9 . _ -)."""
 
@@ -42,7 +42,7 @@ def list_(asked: Asked) -> None:
 
 @tenant.command()
 @click.argument("slug")
-@asking
+@changing
 def disable(asked: Asked, slug: str) -> None:
     """Refuse all users of the tenant SLUG from now on."""
     _set(asked, slug, Status.DISABLED)
@@ -50,7 +50,7 @@ def disable(asked: Asked, slug: str) -> None:
 
 @tenant.command()
 @click.argument("slug")
-@asking
+@changing
 def enable(asked: Asked, slug: str) -> None:
     """Undo `disable`."""
     _set(asked, slug, Status.ACTIVE)

@@ -9,6 +9,7 @@ from sidecar.cli.admin_context import (
     Stores,
     answer,
     asking,
+    changing,
     tenant_of,
     until,
     when,
@@ -29,7 +30,7 @@ def user() -> None:
 @user.command()
 @click.argument("subject")
 @click.option("--name", default="", help="What people call the user.")
-@asking
+@changing
 def create(asked: Asked, subject: str, name: str) -> None:
     """Create the user SUBJECT."""
 
@@ -76,7 +77,7 @@ def show(asked: Asked, subject: str) -> None:
 
 @user.command()
 @click.argument("subject")
-@asking
+@changing
 def disable(asked: Asked, subject: str) -> None:
     """Refuse a user from now on, whatever it presents."""
     _set(asked, subject, Status.DISABLED)
@@ -84,7 +85,7 @@ def disable(asked: Asked, subject: str) -> None:
 
 @user.command()
 @click.argument("subject")
-@asking
+@changing
 def enable(asked: Asked, subject: str) -> None:
     """Undo `disable`."""
     _set(asked, subject, Status.ACTIVE)
@@ -92,7 +93,7 @@ def enable(asked: Asked, subject: str) -> None:
 
 @user.command()
 @click.argument("subject")
-@asking
+@changing
 def delete(asked: Asked, subject: str) -> None:
     """Delete a user with all its grants and sessions."""
 
@@ -110,7 +111,7 @@ def delete(asked: Asked, subject: str) -> None:
 @click.argument("role")
 @click.option("--on", "resource", default="*", show_default=True, help="On these resources only.")
 @click.option("--for", "duration", type=Duration(), help="For so long (90s, 30m, 12h, 7d).")
-@asking
+@changing
 def assign(asked: Asked, subject: str, role: str, resource: str, duration: float | None) -> None:
     """Assign ROLE to the user SUBJECT; assigning again changes for how long."""
 
@@ -135,7 +136,7 @@ def assign(asked: Asked, subject: str, role: str, resource: str, duration: float
 @click.argument("subject")
 @click.argument("role")
 @click.option("--on", "resource", default="*", show_default=True, help="As it was assigned.")
-@asking
+@changing
 def unassign(asked: Asked, subject: str, role: str, resource: str) -> None:
     """Take ROLE back from the user SUBJECT."""
 

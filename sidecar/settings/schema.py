@@ -150,6 +150,9 @@ class Redis(Settings, frozen=True):
     connections: Count = 8
     # Prefix of every key and channel.
     prefix: str = "sc"
+    # How long a master that was cut off may still accept writes, with `min-replicas-max-lag 2`:
+    # an acknowledgement as `applied` waits until the present epoch is older than this and a lease.
+    isolation_seconds: Positive = 4.0
 
 
 class Stores(Settings, frozen=True):

@@ -230,6 +230,16 @@ class RedisCache:
             confirmations.append(Confirmation(member.decode(), watermark, epoch, age))
         return _head(fields), confirmations
 
+    async def may_lose_writes(self) -> bool:
+        """Whether a failover could lose what Redis acknowledged (R2).
+
+        That is so with replicas and without `min-replicas-to-write`; INFO names the good replicas
+        only where the latter is set.
+        """
+        async with self._bounded():
+            told = await self._client.info("replication")
+        return told.get("connected_slaves", 0) > 0 and "min_slaves_good_slaves" not in told
+
     async def log(self, shard: int, first: int, last: int) -> list[News]:
         """What the log still holds of the changes `first` to `last`, in order."""
         async with self._bounded():
