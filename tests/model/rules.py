@@ -1,0 +1,64 @@
+"""The rules of the protocol (SYNC.md) as switches of the modelled world, never of the product."""
+
+from typing import Final, NamedTuple
+
+from sidecar.cache.acknowledgement import Bounds
+from sidecar.cache.following import Following
+
+# Time runs in ticks of about half a lease. With L = 1.9 both ends of R10's margin round to the
+# same tick: a lease covers the tick it was sent in and the next one, and two ticks after somebody's
+# last sign nobody waits for it any more. There is no slack for a fault to hide in.
+L: Final = 1.9
+LEASE_TICKS: Final = 2
+D: Final = 1
+BOUNDS: Final = Bounds(lease=L, isolation=D)
+LONGEST: Final = L * (1 + Following.MARGIN)
+# From this age on all ages mean the same.
+OLD: Final = LEASE_TICKS + D
+
+
+class Rules(NamedTuple):
+    """Which rules the world keeps. Each is a rule of SYNC.md, or one of several things it demands.
+
+    Attributes:
+        r1_scripts: each script compares the stored identity and the epoch before anything else.
+        r1_fresh: an establishing script is for the process and the emptiness it was decided for.
+        r2_waits: `standing` is asked; else a head that reached the sequence is `applied`.
+        r2_members: `standing` is told who the members are.
+        r2_epoch_age: `standing` is told how young the epoch is.
+        r2_write: who asks Redis how far a change has come asks with a write, as heartbeats do, so
+            that an isolated master answers no longer than D.
+        r2_begun: an epoch is as old as Redis has known it, if PostgreSQL chose it longer ago.
+        r3: Redis is told contiguously; else each writer tells its own change alone.
+        r4: a fill of Redis is refused unless head and epoch are those of its miss.
+        r5_start: the first head dooms reads in flight.
+        r5_flush: so does forgetting everything because a replay found nothing.
+        r6_doom: an invalidation dooms the read in flight.
+        r6_share: without a lease nobody joins a read that has started.
+        r6_news: a value of Redis that is older than news already heard is a miss.
+        r7: a replacement has an id of its own.
+        r8: Redis is read only under the lease.
+    """
+
+    r1_scripts: bool = True
+    r1_fresh: bool = True
+    r2_waits: bool = True
+    r2_members: bool = True
+    r2_epoch_age: bool = True
+    r2_write: bool = True
+    r2_begun: bool = True
+    r3: bool = True
+    r4: bool = True
+    r5_start: bool = True
+    r5_flush: bool = True
+    r5_epoch: bool = True
+    r6_doom: bool = True
+    r6_share: bool = True
+    r6_news: bool = True
+    r7: bool = True
+    r8: bool = True
+
+
+def without(*names: str) -> Rules:
+    """All rules but these."""
+    return Rules(**dict.fromkeys(names, False))

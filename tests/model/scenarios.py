@@ -1,0 +1,47 @@
+"""What the model goes through, smallest worlds first; each says what it is there to show."""
+
+from typing import Final
+
+from tests.model.world import Budget, Scenario
+
+_FAILED_OVER: Final = (
+    "Redis fails over to a replica that has all; the old master is isolated",
+    "a relay sees that Redis needs an epoch after 1",
+    "Redis begins epoch 2",
+)
+# The first relay pauses once PostgreSQL has given it epoch 2; another comes and is given epoch 3.
+_SLOW_RELAY: Final = (
+    "Redis forgets",
+    "a relay sees that Redis needs an epoch after 1",
+    "PostgreSQL gives the relay epoch 2",
+    "a relay sees that Redis needs an epoch after 2",
+    "PostgreSQL gives the relay epoch 3",
+)
+SCENARIOS: Final = {
+    "a start": Scenario(timely=True),
+    "a warm memory": Scenario(warm=True, stored=True, timely=True),
+    "a restart": Scenario(budget=Budget(restarts=1), timely=True),
+    "a replay that finds nothing": Scenario(warm=True, forgetful=True, timely=True),
+    "the writer is a sidecar": Scenario(warm=True, stored=True, own=True),
+    "two sidecars": Scenario(sidecars=2, warm=True, timely=True),
+    "a replacement": Scenario(budget=Budget(replacements=1), warm=True, timely=True),
+    "a revocation after another change": Scenario(
+        budget=Budget(commits=2), concerns=(False, True), warm=True, stored=True, timely=True
+    ),
+    "a revocation before another change": Scenario(
+        budget=Budget(commits=2), concerns=(True, False), warm=True, stored=True, timely=True
+    ),
+    "two revocations": Scenario(
+        budget=Budget(commits=2), concerns=(True, True), warm=True, forgetful=True, timely=True
+    ),
+    "a flush": Scenario(budget=Budget(flushes=1), warm=True, stored=True, timely=True),
+    "a failover": Scenario(budget=Budget(failovers=1), warm=True, stored=True, timely=True),
+    "an isolated old master": Scenario(
+        budget=Budget(failovers=1), warm=True, stored=True, prelude=_FAILED_OVER
+    ),
+    "a restart beside an isolated old master": Scenario(
+        budget=Budget(failovers=1, restarts=1), warm=True, stored=True, prelude=_FAILED_OVER
+    ),
+    "a flush and hasty relays": Scenario(budget=Budget(flushes=1), warm=True, hasty=True),
+    "a slow relay": Scenario(budget=Budget(flushes=2), warm=True, hasty=True, prelude=_SLOW_RELAY),
+}
