@@ -107,7 +107,14 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
         meters = Meters()
         server = _traffic_server(root, deciding, pools, meters, audit, sweeper)
         metrics = Metrics(
-            meters, pools, lambda: _regions(deciding), _gauges(server, deciding, audit)
+            meters,
+            pools,
+            lambda: _regions(deciding),
+            _gauges(server, deciding, audit),
+            [
+                (names.RESYNCS, deciding.follower.resyncs),
+                (names.READS, deciding.tiers.counts),
+            ],
         )
         admin = await stack.enter_async_context(
             _listening(
@@ -250,6 +257,7 @@ def _gauges(
         (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
         (names.CLIENT_REFUSED, lambda: float(server.refused_connections)),
         (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
+        (names.CHANGES_APPLIED, lambda: float(deciding.follower.applied)),
         (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),
     ]
 

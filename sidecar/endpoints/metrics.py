@@ -66,6 +66,7 @@ class Metrics:
         pools: by name of the upstream.
         regions: gives the counts of memory's regions by name.
         gauges: (metric without labels, its value now).
+        counters: (metric with one label, its counts by that label).
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Metrics:
         pools: Mapping[str, Pool],
         regions: Callable[[], Mapping[str, RegionCounts]],
         gauges: Iterable[tuple[names.Metric, Callable[[], float]]],
+        counters: Iterable[tuple[names.Metric, Mapping[str, int]]] = (),
     ) -> None:
         self._meters = meters
         self._pools = pools
         self._regions = regions
         self._gauges = tuple(gauges)
+        self._counters = tuple(counters)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -96,6 +99,12 @@ class Metrics:
                 yield CounterMetricFamily(metric.name, metric.help, value=value())
             else:
                 yield GaugeMetricFamily(metric.name, metric.help, value=value())
+
+        for metric, counts in self._counters:
+            family = _counter(metric)
+            for label, count in counts.items():
+                family.add_metric([label], count)
+            yield family
 
     def _requests(self) -> Iterator[Family]:
         meters = self._meters

@@ -82,6 +82,21 @@ LEASE_VALID: Final = Metric(
     "gauge",
     "1 while the news of changes is known to flow and memory may be used.",
 )
+RESYNCS: Final = Metric(
+    "sidecar_resyncs",
+    "counter",
+    "What heartbeats showed beside an unbroken stream of news, by cause.",
+    ("cause",),
+)
+CHANGES_APPLIED: Final = Metric(
+    "sidecar_changes_applied", "counter", "Changes of facts applied to memory."
+)
+READS: Final = Metric(
+    "sidecar_reads",
+    "counter",
+    "Reads of facts by what came of them: the tier that answered, doomed, failed, fill-failed.",
+    ("outcome",),
+)
 AUDIT_DROPPED: Final = Metric(
     "sidecar_audit_dropped",
     "counter",

@@ -234,6 +234,8 @@ async def test_metrics_and_audit_tell_what_happened(
         )
         assert granted == 1.0
         assert await whole.metric("sidecar_lease_valid") == 1.0
+        assert await whole.metric('sidecar_resyncs_total{cause="started"}') == 16.0
+        assert await whole.metric('sidecar_reads_total{outcome="postgres"}') > 0
         assert await whole.metric('sidecar_loads_total{kind="SessionNeed",tier="postgres"}') > 0
     records = [json.loads(line) for line in file.read_text().splitlines()]
     first, second, *_ = records
