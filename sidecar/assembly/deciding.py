@@ -27,6 +27,7 @@ from sidecar.store.facts import FactStore
 from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
 from sidecar.store.sessions import SessionRows
+from sidecar.sync.auditor import Auditor
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
@@ -56,6 +57,7 @@ class Deciding:
         news: keeps the lease; its `following` is set while memory may be used.
         keys: of issuers, and the verdict on tokens.
         sessions: issues and revokes sessions.
+        auditor: compares memory with the truth.
         pool: connections to PostgreSQL.
     """
 
@@ -66,6 +68,7 @@ class Deciding:
     news: Heart | Poll
     keys: Keys
     sessions: Sessions
+    auditor: Auditor
     pool: Pool
 
     async def first_news(self) -> None:
@@ -108,6 +111,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         jitter=random.random,
         negative=features.negative_cache,
         enabled=features.memory_cache,
+        ahead=features.refresh_ahead,
     )
     settings = root.stores.redis
     client = None if settings is None else open_client(settings)
@@ -122,14 +126,18 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
     keys = Keys(credentials.issuers, memory, instant=instant, wall=wall, jitter=random.random)
     async with Pool(root.stores.postgres) as pool:
         outbox = Outbox(pool)
+        primary = FactStore(pool)
         tiers = Tiers(
             memory,
-            FactStore(pool),
+            primary,
             redis=redis_cache,
             verify=keys.verify,
             features=features,
             load_seconds=root.stores.load_seconds,
             instant=instant,
+        )
+        auditor = Auditor(
+            memory, primary, cache.lease_seconds, instant=instant, chance=random.random
         )
         follower = Follower(memory, tiers, cache.lease_seconds)
         publisher = Publisher(redis_cache, outbox)
@@ -172,11 +180,13 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             SessionRows(pool), publish, signing_key(credentials.token_key), wall=wall
         )
         works["keys"] = keys.run
+        works["refresh"] = tiers.keep_fresh
+        works["auditor"] = auditor.run
         tasks = [
             asyncio.create_task(_for_ever(name, work), name=name) for name, work in works.items()
         ]
         try:
-            yield Deciding(snapshot, tiers, memory, follower, news, keys, sessions, pool)
+            yield Deciding(snapshot, tiers, memory, follower, news, keys, sessions, auditor, pool)
         finally:
             for task in tasks:
                 task.cancel()

@@ -258,6 +258,8 @@ def _gauges(
         (names.CLIENT_REFUSED, lambda: float(server.refused_connections)),
         (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
         (names.CHANGES_APPLIED, lambda: float(deciding.follower.applied)),
+        (names.FACTS_CHECKED, lambda: float(deciding.auditor.checked)),
+        (names.FACTS_STALE, lambda: float(deciding.auditor.stale)),
         (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),
     ]
 

@@ -8,8 +8,10 @@ Whether a value read *before* an invalidation may be put *after* it is not judge
 flight that loads it. Here an older version never replaces a newer one, and that is all.
 """
 
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -32,14 +34,20 @@ from sidecar.settings.schema import Cache
 
 # How a fact is named within its region. Never the secret itself: digests for credentials.
 _Key = bytes | UserNeed | RolesNeed
-# What is kept, and the monotonic instant from which on it is not used.
-_Kept = tuple[Found | Denial, float]
+# What is kept; the monotonic instant from which on it is not used; the one from which on whoever
+# finds it has it read anew in the background.
+_Kept = tuple[Found | Denial, float, float]
 _Region = S3Fifo[_Key, _Kept]
 
 # Refusals of tokens that a change of keys may turn around.
 _ENDED_BY_NEW_KEYS: Final = frozenset({Reason.UNKNOWN_KEY, Reason.BAD_SIGNATURE})
 # Entries written together must not expire together: each lives 0.9 to 1.1 of its time.
 _SHORTEST: Final = 0.9
+# Read anew when this much of its time is over: what is in use never expires under a request.
+_AHEAD: Final = 0.8
+_NEVER: Final = float("inf")
+# Waiting to be read anew; more than this in a moment are left to expire.
+_MOST_DUE: Final = 1000
 _SPREAD: Final = 0.2
 
 
@@ -71,6 +79,8 @@ class Memory:
     """
 
     __slots__ = (
+        "_ahead",
+        "_due",
         "_enabled",
         "_jitter",
         "_keep_absent",
@@ -90,6 +100,7 @@ class Memory:
         jitter: Callable[[], float],
         negative: bool = True,
         enabled: bool = True,
+        ahead: bool = True,
     ) -> None:
         """Make an empty memory.
 
@@ -98,11 +109,14 @@ class Memory:
             jitter: gives evenly distributed numbers in [0, 1).
             negative: whether refusals and absences are kept (feature ``negative_cache``).
             enabled: whether anything is (feature ``memory_cache``).
+            ahead: whether facts in use become due before they expire (``refresh_ahead``).
         """
         self._sizes = sizes
         self._jitter = jitter
         self._keep_absent = negative
         self._enabled = enabled
+        self._ahead = ahead
+        self._due: deque[Need] = deque()
         self.lease_until = 0.0
         self._sessions: _Region = S3Fifo(sizes.sessions)
         self._tokens: _Region = S3Fifo(sizes.tokens)
@@ -135,6 +149,8 @@ class Memory:
         kept = region.get(key)
         if kept is not None:
             if now < kept[1]:
+                if now >= kept[2]:
+                    self._fall_due(need, region, key, kept)
                 return kept[0]
             _discard(region, key)
         if key in self._negative:
@@ -154,13 +170,41 @@ class Memory:
             region.delete(key)
             if self._keep_absent and _worth_keeping(found):
                 until = now + self._sizes.negative_seconds * self._stretch()
-                self._negative.put(key, (found, until))
+                self._negative.put(key, (found, until, _NEVER))
             return
         kept = region.peek(key)
-        if kept is not None and _version(found) < _version(kept[0]):
-            return
+        if kept is not None:
+            if _version(found) < _version(kept[0]):
+                return
+            if found == kept[0]:
+                # The same object: what was compiled from it stays good.
+                found = kept[0]
         self._negative.delete(key)
-        region.put(key, (found, now + self._sizes.entry_seconds * self._stretch()))
+        seconds = self._sizes.entry_seconds * self._stretch()
+        refreshes = self._ahead and not isinstance(need, TokenNeed)
+        due = now + _AHEAD * seconds if refreshes else _NEVER
+        region.put(key, (found, now + seconds, due))
+
+    def take_due(self, most: int) -> list[Need]:
+        """Up to `most` needs in use that will soon expire; each is given once."""
+        return [self._due.popleft() for _ in range(min(most, len(self._due)))]
+
+    def sample(self, most: int, chance: float) -> list[tuple[UserNeed | RolesNeed, Fact]]:
+        """Some of what is known, beginning at a place chosen by `chance` in [0, 1)."""
+        found: list[tuple[UserNeed | RolesNeed, Fact]] = []
+        for region in (self._users, self._role_graphs):
+            begin = int(chance * len(region))
+            for key in islice(region, begin, begin + most):
+                kept = region.peek(key)
+                if not isinstance(key, bytes) and kept is not None and isinstance(kept[0], Fact):
+                    found.append((key, kept[0]))
+        return found
+
+    def holds(self, need: Need, fact: Fact) -> bool:
+        """Whether this very object is what is known about `need`."""
+        region, key = self._place(need)
+        kept = region.peek(key)
+        return kept is not None and kept[0] is fact
 
     def drop(self, need: Need) -> None:
         """Forget all about `need`."""
@@ -211,6 +255,11 @@ class Memory:
                 for name, region in self._regions().items()
             }
         )
+
+    def _fall_due(self, need: Need, region: _Region, key: _Key, kept: _Kept) -> None:
+        region.put(key, (kept[0], kept[1], _NEVER))
+        if len(self._due) < _MOST_DUE:
+            self._due.append(need)
 
     def _find_negative(self, key: _Key, now: float) -> Found | Denial | None:
         kept = self._negative.get(key)

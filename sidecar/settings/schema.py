@@ -348,6 +348,8 @@ class Features(Settings, frozen=True):
     negative_cache: bool = True
     # Requests that miss the same fact at the same time share one read.
     single_flight: bool = True
+    # What is in use is read anew before it expires, off the request path.
+    refresh_ahead: bool = True
     # The outcome for one principal, route and resource is remembered while nothing changes.
     decision_memo: bool = True
 

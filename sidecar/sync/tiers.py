@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
 
@@ -42,6 +42,10 @@ class Primary(Protocol):
         """The fact or `ABSENT`; raises `StoresUnavailable`."""
         ...
 
+
+# Refreshing goes along quietly: at most 160 reads a second.
+_FRESH_SECONDS: Final = 0.1
+_FRESH_AT_ONCE: Final = 16
 
 Verifier = Callable[[TokenNeed], Awaitable[VerifiedToken | Denial]]
 _Waiter = asyncio.Future[Loaded]
@@ -110,6 +114,21 @@ class Tiers:
                 return self._count(await waiter)
         except TimeoutError:
             raise StoresUnavailable("the stores did not answer in time") from None
+
+    async def keep_fresh(self) -> None:
+        """Reads anew what is in use and will soon expire; never returns."""
+        while True:
+            await asyncio.sleep(_FRESH_SECONDS)
+            for need in self._memory.take_due(_FRESH_AT_ONCE):
+                self.refresh(need)
+
+    def refresh(self, need: Need) -> None:
+        """Read `need` anew, for nobody who waits; a failure leaves it to expire."""
+        waiter: _Waiter = asyncio.get_running_loop().create_future()
+        # Nobody awaits it, so somebody has to look at its failure.
+        waiter.add_done_callback(lambda future: future.cancelled() or future.exception())
+        self.counts["refreshed"] += 1
+        self._start(self._flights.alone(need, waiter))
 
     def doom(self, need: Need) -> None:
         """What is being read for `need` may be old already."""

@@ -97,6 +97,14 @@ READS: Final = Metric(
     "Reads of facts by what came of them: the tier that answered, doomed, failed, fill-failed.",
     ("outcome",),
 )
+FACTS_CHECKED: Final = Metric(
+    "sidecar_facts_checked", "counter", "Facts in memory compared with PostgreSQL."
+)
+FACTS_STALE: Final = Metric(
+    "sidecar_facts_stale",
+    "counter",
+    "Facts in memory found older than a lease allows: each is a fault worth an alarm.",
+)
 AUDIT_DROPPED: Final = Metric(
     "sidecar_audit_dropped",
     "counter",

@@ -106,7 +106,7 @@ def test_an_older_version_is_ignored(memory: Memory) -> None:
     memory.put(ANN, user(4), 0.0)
     assert memory.find(ANN, 1.0) is newer
     memory.put(ANN, same, 50.0)
-    assert memory.find(ANN, 100.0) is same
+    assert memory.find(ANN, 100.0) is newer, "the same fact keeps what was compiled from it"
 
 
 def test_absence_replaces_the_fact_and_the_fact_the_absence(memory: Memory) -> None:
@@ -223,3 +223,39 @@ def test_statistics_count_what_was_of_use(memory: Memory) -> None:
     counted = memory.statistics()
     assert (counted.users.hits, counted.users.misses) == (1, 1)
     assert (counted.sessions.hits, counted.sessions.misses) == (0, 1)
+
+
+def test_what_is_in_use_falls_due_once_before_it_expires(memory: Memory) -> None:
+    memory.put(ANN, user(), 0.0)
+    memory.put(TOKEN, token(), 0.0)
+    assert memory.find(ANN, 47.9) is not None
+    assert memory.take_due(10) == []
+    for _ in range(3):
+        assert memory.find(ANN, 48.1) is not None
+        assert memory.find(TOKEN, 48.1) is not None
+    assert memory.take_due(10) == [ANN], "tokens do not change"
+    assert memory.take_due(10) == []
+    assert memory.find(ANN, 59.9) is not None
+    memory.put(ANN, user(2), 59.9)
+    assert memory.find(ANN, 61.0) == user(2)
+
+
+def test_what_is_not_used_expires() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5, ahead=False)
+    memory.lease_until = 10_000.0
+    memory.put(ANN, user(), 0.0)
+    assert memory.find(ANN, 59.0) is not None
+    assert memory.take_due(10) == []
+    assert memory.find(ANN, 60.1) is None
+
+
+def test_a_sample_is_of_facts_that_have_a_version(memory: Memory) -> None:
+    memory.put(SESSION, FACTS[0][1], 0.0)
+    memory.put(ROLES, RoleGraph(version=1, tenant="acme"), 0.0)
+    memory.put(UserNeed("acme", "nobody"), ABSENT, 0.0)
+    ann = user()
+    memory.put(ANN, ann, 0.0)
+    assert {need for need, _ in memory.sample(5, 0.0)} == {ANN, ROLES}
+    assert len(memory.sample(5, 0.99)) <= 2
+    assert memory.holds(ANN, ann)
+    assert not memory.holds(ANN, user())

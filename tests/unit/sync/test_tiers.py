@@ -13,6 +13,7 @@ from sidecar.model.facts import User, VerifiedToken
 from sidecar.model.need import ABSENT, Absent, RolesNeed, SessionNeed, TokenNeed, UserNeed
 from sidecar.model.reason import Reason
 from sidecar.settings.schema import Cache, Features
+from sidecar.sync import tiers as tiers_module
 from sidecar.sync.keyspace import Head, StoreFact, StoreNeed
 from sidecar.sync.redis_cache import Look, RedisCache
 from sidecar.sync.tiers import Loaded, Tier, Tiers
@@ -368,3 +369,42 @@ async def test_a_fault_is_no_verdict_on_a_token(world: World) -> None:
     world.verdict = Denial(Reason.KEYS_UNAVAILABLE)
     assert (await world.load(TOKEN)).tier is Tier.VERIFIER
     assert (await world.load(TOKEN)).tier is Tier.VERIFIER
+
+
+async def test_what_is_in_use_is_read_anew_before_it_expires(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiers_module, "_FRESH_SECONDS", 0.001)
+    world.memory.put(ALICE, user(1), world.now)
+    task = asyncio.create_task(world.tiers.keep_fresh())
+    world.now += 49
+    world.memory.lease_until = world.now + 1
+    assert world.remembered() == user(1)
+    await world.primary.asked(1)
+    world.primary.reads[0].set_result(user(2))
+    async with asyncio.timeout(5):
+        while world.remembered() != user(2):
+            await asyncio.sleep(0)
+    assert world.tiers.counts["refreshed"] == 1
+    task.cancel()
+
+
+async def test_a_refresh_that_fails_leaves_the_fact_to_expire(world: World) -> None:
+    world.memory.put(ALICE, user(1), world.now)
+    world.tiers.refresh(ALICE)
+    await world.primary.asked(1)
+    world.primary.reads[0].set_exception(StoresUnavailable("gone"))
+    await settled()
+    assert world.remembered() == user(1)
+    assert world.tiers.counts["failed"] == 1
+
+
+async def test_a_refresh_that_news_has_overtaken_is_not_kept(world: World) -> None:
+    world.memory.put(ALICE, user(1), world.now)
+    world.tiers.refresh(ALICE)
+    await world.primary.asked(1)
+    world.memory.drop(ALICE)
+    world.tiers.doom(ALICE)
+    world.primary.reads[0].set_result(user(1))
+    await settled()
+    assert world.remembered() is None
