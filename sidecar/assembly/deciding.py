@@ -38,6 +38,7 @@ from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
 from sidecar.sync.relay import Relay
 from sidecar.sync.tiers import Tiers
+from sidecar.sync.warming import Warmer
 
 # How long a start waits for the news; after that it serves from the stores until they flow.
 _FIRST_NEWS_SECONDS: Final = 2.0
@@ -45,7 +46,7 @@ _AGAIN_SECONDS: Final = 1.0
 _LOG: Final = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deciding:
     """What decisions are made from.
 
@@ -58,6 +59,7 @@ class Deciding:
         keys: of issuers, and the verdict on tokens.
         sessions: issues and revokes sessions.
         auditor: compares memory with the truth.
+        warmer: loads favourites at the start; None without Redis.
         pool: connections to PostgreSQL.
     """
 
@@ -69,6 +71,7 @@ class Deciding:
     keys: Keys
     sessions: Sessions
     auditor: Auditor
+    warmer: Warmer | None
     pool: Pool
 
     async def first_news(self) -> None:
@@ -78,6 +81,11 @@ class Deciding:
                 await self.news.following.wait()
         except TimeoutError:
             return
+
+    async def warm(self) -> None:
+        """Load what the other sidecars use most, where memory may be used."""
+        if self.warmer is not None and self.news.following.is_set():
+            await self.warmer.warm()
 
 
 def own_routes() -> list[Route]:
@@ -142,6 +150,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         follower = Follower(memory, tiers, cache.lease_seconds)
         publisher = Publisher(redis_cache, outbox)
         news: Heart | Poll
+        warmer: Warmer | None = None
         if settings is None or redis_cache is None:
             news = Poll(outbox, cache, follower, instant=instant)
             works = {"poll": news.run}
@@ -158,6 +167,9 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             )
             relay = Relay(publisher, outbox, jitter=random.random)
             works = {"heart": news.run, "bus": bus.run, "relay": relay.run}
+            if features.warming and features.memory_cache and cache.warm_entries:
+                warmer = Warmer(redis_cache, memory, tiers, cache, instant=instant)
+                works["favourites"] = warmer.run
         snapshot = Snapshot(
             routes=compile_routes(
                 root.routes, default_upstream=next(iter(root.upstreams)), own=own_routes()
@@ -186,7 +198,18 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             asyncio.create_task(_for_ever(name, work), name=name) for name, work in works.items()
         ]
         try:
-            yield Deciding(snapshot, tiers, memory, follower, news, keys, sessions, auditor, pool)
+            yield Deciding(
+                snapshot=snapshot,
+                tiers=tiers,
+                memory=memory,
+                follower=follower,
+                news=news,
+                keys=keys,
+                sessions=sessions,
+                auditor=auditor,
+                warmer=warmer,
+                pool=pool,
+            )
         finally:
             for task in tasks:
                 task.cancel()

@@ -129,6 +129,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
             )
         )
         await deciding.first_news()
+        await deciding.warm()
         traffic = await stack.enter_async_context(
             _listening(
                 web.ServerRunner(server, shutdown_timeout=root.listen.deadlines.drain_seconds),
@@ -258,6 +259,7 @@ def _gauges(
         (names.CLIENT_REFUSED, lambda: float(server.refused_connections)),
         (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
         (names.CHANGES_APPLIED, lambda: float(deciding.follower.applied)),
+        (names.FACTS_WARMED, lambda: float(deciding.warmer.warmed if deciding.warmer else 0)),
         (names.FACTS_CHECKED, lambda: float(deciding.auditor.checked)),
         (names.FACTS_STALE, lambda: float(deciding.auditor.stale)),
         (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),

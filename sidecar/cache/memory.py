@@ -18,7 +18,7 @@ import msgspec
 
 from sidecar.cache.s3fifo import S3Fifo
 from sidecar.model.decision import Denial
-from sidecar.model.facts import Fact, VerifiedToken
+from sidecar.model.facts import Fact, Session, VerifiedToken
 from sidecar.model.need import (
     ABSENT,
     Absent,
@@ -30,6 +30,7 @@ from sidecar.model.need import (
     UserNeed,
 )
 from sidecar.model.reason import STATUS, Reason
+from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Cache
 
 # How a fact is named within its region. Never the secret itself: digests for credentials.
@@ -198,6 +199,17 @@ class Memory:
                 kept = region.peek(key)
                 if not isinstance(key, bytes) and kept is not None and isinstance(kept[0], Fact):
                     found.append((key, kept[0]))
+        return found
+
+    def in_use(self, most: int) -> list[SessionNeed | UserNeed | RolesNeed]:
+        """Up to `most` needs of each kind that were looked up several times lately."""
+        found: list[SessionNeed | UserNeed | RolesNeed] = []
+        for key in self._sessions.in_use(most):
+            kept = self._sessions.peek(key)
+            if isinstance(key, bytes) and kept is not None and isinstance(kept[0], Session):
+                found.append(SessionNeed(key, shard_of(kept[0].tenant)))
+        for region in (self._users, self._role_graphs):
+            found += [key for key in region.in_use(most) if not isinstance(key, bytes)]
         return found
 
     def holds(self, need: Need, fact: Fact) -> bool:

@@ -9,6 +9,7 @@ that is in use. A hit writes one small integer and moves nothing, which is why i
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -16,6 +17,7 @@ V = TypeVar("V")
 
 # Two bits of frequency (section 4.1 of the paper): more makes evicting slower and not better.
 _MOST_USES: Final = 3
+_OFTEN_USED: Final = 2
 # Used more than once in the small queue: worth a place in the main queue (algorithm 1).
 _WORTH_KEEPING: Final = 2
 # Removed entries stay in their queue until they come out of it or outnumber the living by this.
@@ -108,6 +110,11 @@ class S3Fifo(Generic[K, V]):
         """As `get`, but neither counts nor keeps the entry alive."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
+
+    def in_use(self, most: int) -> list[K]:
+        """Up to `most` keys that were used several times lately."""
+        found = (key for key, entry in self._entries.items() if entry.uses >= _OFTEN_USED)
+        return list(islice(found, most))
 
     def put(self, key: K, value: V) -> None:
         """Store or replace `key`, evicting others where there is no room."""

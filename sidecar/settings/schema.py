@@ -335,6 +335,10 @@ class Cache(Settings, frozen=True):
     lease_seconds: Positive = 1.5
     # How often that proof is asked for; at most half of the lease.
     heartbeat_seconds: Positive = 0.5
+    # At the start: what the other sidecars use most, loaded before traffic is taken...
+    warm_entries: Annotated[int, Meta(ge=0)] = 10_000
+    # ...within this time; what is not there by then is loaded when it is asked for.
+    warm_seconds: Positive = 1.0
 
 
 class Features(Settings, frozen=True):
@@ -348,6 +352,8 @@ class Features(Settings, frozen=True):
     negative_cache: bool = True
     # Requests that miss the same fact at the same time share one read.
     single_flight: bool = True
+    # A start begins with what the other sidecars use most.
+    warming: bool = True
     # What is in use is read anew before it expires, off the request path.
     refresh_ahead: bool = True
     # The outcome for one principal, route and resource is remembered while nothing changes.

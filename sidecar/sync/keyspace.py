@@ -114,6 +114,10 @@ class Keyspace:
         """Hash of the sidecars' last heartbeats."""
         return self._shards[shard] + "members"
 
+    def used(self, shard: int) -> str:
+        """Sorted set of what sidecars use most."""
+        return self._shards[shard] + "used"
+
     def value(self, need: StoreNeed) -> bytes:
         """Where the fact for `need` is kept. Lengths make the parts unambiguous."""
         # Names in tokens may hold what UTF-8 cannot.

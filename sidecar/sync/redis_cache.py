@@ -37,7 +37,10 @@ _MEMBER_MILLISECONDS: Final = 60_000
 
 
 # Keys and arguments of one call of a script.
-_Call = tuple[list[str], list[str | int]]
+_Call = tuple[list[str], list[str | int | bytes]]
+# Favourites kept for each shard, and how long without any report.
+_FAVOURITES: Final = 2000
+_FAVOURITE_SECONDS: Final = 86_400
 
 
 class Outcome(StrEnum):
@@ -115,6 +118,7 @@ class RedisCache:
         self._head = client.register_script(scripts.HEAD)
         self._heartbeat = client.register_script(scripts.HEARTBEAT)
         self._members = client.register_script(scripts.MEMBERS)
+        self._note_used = client.register_script(scripts.NOTE_USED)
 
     async def look(self, need: StoreNeed) -> Look:
         """Reads a fact together with the head of its shard."""
@@ -229,6 +233,20 @@ class RedisCache:
             age = (int(now) - served) / 1000
             confirmations.append(Confirmation(member.decode(), watermark, epoch, age))
         return _head(fields), confirmations
+
+    async def note_used(self, members: Mapping[int, Sequence[bytes]]) -> None:
+        """Counts these favourites once more, by shard; older counts fade."""
+        calls: list[_Call] = [
+            ([self.keys.used(shard)], [_FAVOURITES, _FAVOURITE_SECONDS, *each])
+            for shard, each in members.items()
+        ]
+        await self._each(self._note_used, calls)
+
+    async def most_used(self, shard: int, most: int) -> list[bytes]:
+        """The favourites of `shard`, most used first."""
+        async with self._bounded():
+            found: Any = await self._client.zrevrange(self.keys.used(shard), 0, most - 1)
+        return list(found)
 
     async def may_lose_writes(self) -> bool:
         """Whether a failover could lose what Redis acknowledged (R2).

@@ -129,3 +129,13 @@ local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 return {known, redis.call('HGETALL', KEYS[2]), now}
 """
 )
+
+# Counts fade by a tenth with each report, so the sum of ten reports is what remains of any past.
+# KEYS: used. ARGV: most, seconds to live, then members.
+NOTE_USED: Final = """
+redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0.9)
+for i = 3, #ARGV do redis.call('ZINCRBY', KEYS[1], 1, ARGV[i]) end
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -tonumber(ARGV[1]) - 1)
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
+"""

@@ -97,6 +97,9 @@ READS: Final = Metric(
     "Reads of facts by what came of them: the tier that answered, doomed, failed, fill-failed.",
     ("outcome",),
 )
+FACTS_WARMED: Final = Metric(
+    "sidecar_facts_warmed", "gauge", "Facts loaded at the start because siblings use them most."
+)
 FACTS_CHECKED: Final = Metric(
     "sidecar_facts_checked", "counter", "Facts in memory compared with PostgreSQL."
 )

@@ -33,6 +33,7 @@ from sidecar.sync.poll import Poll
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
 from sidecar.sync.tiers import Tier, Tiers
+from sidecar.sync.warming import Warmer
 from tests.servers import Proxy
 
 SHARD = shard_of("acme")
@@ -111,6 +112,10 @@ class Sidecar:
             await self.tiers.close()
             if self.client is not None:
                 await self.client.aclose()
+
+    def warmer(self, cache: Cache = CACHE) -> Warmer:
+        assert self.l2 is not None
+        return Warmer(self.l2, self.memory, self.tiers, cache, instant=instant)
 
     def deaf(self) -> None:
         """Hears nothing on its channel from now on, and does not know."""
@@ -500,3 +505,59 @@ async def test_a_database_that_is_away_ends_the_lease_of_polling() -> None:
         assert sidecar.memory.lease_until == 0
         assert not sidecar.news.following.is_set()
         await stop(tasks)
+
+
+async def test_a_start_begins_with_what_siblings_use(
+    pool: Pool, redis_settings: Redis, sidecar: Sidecar
+) -> None:
+    await SessionRows(pool).create(DIGEST, "one", "acme", "alice", time.time() + 60)
+    needs = (SESSION, ALICE, ROLES)
+    for _ in range(4):
+        for need in needs:
+            await sidecar.load(need)
+    await sidecar.load(UserNeed("acme", "once"))
+    await sidecar.warmer().report()
+    async with Sidecar(pool, redis_settings).running() as fresh:
+        assert not any(fresh.remembers(need) for need in needs)
+        warmer = fresh.warmer()
+        await warmer.warm()
+        assert warmer.warmed == 3
+        assert all(fresh.remembers(need) for need in needs)
+        assert fresh.tiers.counts[Tier.MEMORY] == 0
+
+
+async def test_favourites_fade_and_are_bounded(l2: RedisCache) -> None:
+    old, new = b"old", b"new"
+    for _ in range(3):
+        await l2.note_used({SHARD: [old]})
+    assert await l2.most_used(SHARD, 5) == [old]
+    for _ in range(20):
+        await l2.note_used({SHARD: [new]})
+    assert await l2.most_used(SHARD, 5) == [new, old]
+    assert await l2.most_used(SHARD, 1) == [new]
+    await l2.note_used({SHARD: [b"%d" % number for number in range(2100)]})
+    assert len(await l2.most_used(SHARD, 5000)) == 2000
+
+
+async def test_without_redis_there_is_nothing_to_warm_from(pool: Pool) -> None:
+    nowhere = Sidecar(pool, Redis(url="redis://127.0.0.1:1/0"))
+    warmer = nowhere.warmer()
+    await warmer.warm()
+    assert warmer.warmed == 0
+    assert nowhere.client is not None
+    await nowhere.client.aclose()
+
+
+async def test_warming_is_bounded_in_time(sidecar: Sidecar) -> None:
+    for _ in range(4):
+        await sidecar.load(ALICE)
+    await sidecar.warmer().report()
+    slow = sidecar.warmer(Cache(warm_seconds=0.05))
+
+    async def for_ever(*_: object) -> object:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    slow._tiers.load = for_ever  # type: ignore[method-assign,assignment]  # stores that hang
+    await slow.warm()
+    assert slow.warmed == 0

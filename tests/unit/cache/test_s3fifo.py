@@ -175,3 +175,15 @@ def test_bounded_and_never_wrong(capacity: int, operations: list[tuple[str, int,
         assert len(cache._ghosts) <= capacity
         assert cache._small_alive + cache._main_alive == len(cache)
         assert len(cache._small) + len(cache._main) <= 2 * capacity + 66
+
+
+def test_what_is_used_often_can_be_told() -> None:
+    cache: S3Fifo[str, int] = S3Fifo(10)
+    for key in "abc":
+        cache.put(key, 1)
+    for key in "aab":
+        cache.get(key)
+    assert cache.in_use(5) == ["a"]
+    cache.get("b")
+    assert cache.in_use(1) == ["a"]
+    assert cache.in_use(5) == ["a", "b"]
