@@ -17,6 +17,25 @@ _SLOW_RELAY: Final = (
     "a relay sees that Redis needs an epoch after 2",
     "PostgreSQL gives the relay epoch 3",
 )
+# The other relay goes on, and a revocation is applied while sidecar A is suspended.
+_SLOW_RELAY_RETURNS: Final = (
+    *_SLOW_RELAY,
+    "revocation 1 is committed",
+    "Redis begins epoch 3",
+    "the writer tells Redis change 1",
+    "half a lease",
+    "half a lease",
+    "half a lease",
+)
+_RESTORED: Final = (
+    "revocation 1 is committed",
+    "the writer tells Redis change 1",
+    "PostgreSQL is restored",
+    "a relay sees that Redis needs an epoch after 1",
+    "Redis begins epoch 2",
+    "Redis serves a heartbeat of A",
+    "the answer to its heartbeat reaches A",
+)
 SCENARIOS: Final = {
     "a start": Scenario(timely=True),
     "a warm memory": Scenario(warm=True, stored=True, timely=True),
@@ -39,9 +58,27 @@ SCENARIOS: Final = {
     "an isolated old master": Scenario(
         budget=Budget(failovers=1), warm=True, stored=True, prelude=_FAILED_OVER
     ),
+    "what was published beside an isolated old master": Scenario(
+        budget=Budget(failovers=1), warm=True, timely=True, prelude=_FAILED_OVER
+    ),
     "a restart beside an isolated old master": Scenario(
         budget=Budget(failovers=1, restarts=1), warm=True, stored=True, prelude=_FAILED_OVER
     ),
     "a flush and hasty relays": Scenario(budget=Budget(flushes=1), warm=True, hasty=True),
     "a slow relay": Scenario(budget=Budget(flushes=2), warm=True, hasty=True, prelude=_SLOW_RELAY),
+    "an epoch that begins long after it was chosen": Scenario(
+        warm=True,
+        hasty=True,
+        prelude=(*_SLOW_RELAY, "Redis begins epoch 2"),
+        budget=Budget(flushes=1),
+    ),
+    "a slow relay that returns": Scenario(
+        budget=Budget(flushes=2), warm=True, hasty=True, prelude=_SLOW_RELAY_RETURNS
+    ),
+    "news of PostgreSQL's life before": Scenario(
+        budget=Budget(commits=2, restores=1), warm=True, prelude=_RESTORED
+    ),
+    "a restored PostgreSQL": Scenario(
+        budget=Budget(commits=2, restores=1), warm=True, stored=True, timely=True
+    ),
 }

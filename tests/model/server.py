@@ -8,6 +8,7 @@ from tests.model.rules import LONGEST, OLD, Rules
 NOTHING: Final = -1
 # A master in good standing accepts writes without an end.
 EVER: Final = 99
+FIRST_LIFE: Final = 1
 
 
 class Member(NamedTuple):
@@ -32,6 +33,7 @@ class Server(NamedTuple):
         writable: ticks for which it goes on accepting writes.
         mark: changes whenever the content is forgotten.
         begun: ticks since its epoch began here.
+        incarnation: of PostgreSQL's that its content speaks of.
     """
 
     run: int
@@ -39,19 +41,25 @@ class Server(NamedTuple):
     epoch: int
     head: int
     value: int
-    members: tuple[Member, ...]
+    members: tuple[Member, ...] = ()
     writable: int = EVER
     mark: int = 0
     begun: int = OLD
-
-    def vouches(self, rules: Rules) -> bool:
-        """R1: whether the content belongs to this process's life."""
-        return not rules.r1_scripts or (self.epoch > 0 and self.stored == self.run)
+    incarnation: int = FIRST_LIFE
 
     @property
     def life(self) -> tuple[int, ...]:
         """What changes whenever the content is forgotten, begun anew or taken over."""
         return self.run, self.stored, self.epoch, self.mark
+
+    @property
+    def beat(self) -> Beat:
+        """What it answers to a heartbeat."""
+        return Beat(self.head, self.epoch, str(self.incarnation))
+
+    def vouches(self, rules: Rules) -> bool:
+        """R1: whether the content belongs to this process's life."""
+        return not rules.r1_scripts or (self.epoch > 0 and self.stored == self.run)
 
     def flushed(self) -> "Server":
         """Forgets everything, as FLUSHALL or an empty restart do."""
@@ -77,31 +85,53 @@ def serve_heartbeat(
         return server, None
     others = tuple(each for each in server.members if each.member != member)
     members = tuple(sorted((*others, Member(member, watermark, server.epoch, 0))))
-    return server._replace(members=members), Beat(server.head, server.epoch, "a")
+    return server._replace(members=members), server.beat
 
 
 def invalidate(
-    server: Server, seqs: tuple[int, ...], epoch: int, concerns: tuple[bool, ...], rules: Rules
+    server: Server,
+    seqs: tuple[int, ...],
+    life: tuple[int, int],
+    concerns: tuple[bool, ...],
+    rules: Rules,
 ) -> Server | None:
-    """Deletes, raises the head, publishes; None where refused by epoch (R1) or order (R3)."""
+    """Deletes, raises the head, publishes; None where it refuses.
+
+    Args:
+        server: the one that is told.
+        seqs: which changes.
+        life: epoch and incarnation they were read in (R1, R12).
+        concerns: which changes concern the subject.
+        rules: whether these are kept.
+    """
+    epoch, incarnation = life
     if not server.vouches(rules) or (rules.r1_scripts and server.epoch != epoch):
         return None
-    if rules.r3 and seqs[0] != server.head + 1:
+    if rules.r12_scripts and server.incarnation != incarnation:
         return None
-    touched = any(concerns[seq - 1] for seq in seqs)
+    if rules.r3 and seqs[0] > server.head + 1:
+        return None
+    new = [seq for seq in seqs if seq > server.head or not rules.r3]
+    touched = any(concerns[seq - 1] for seq in new)
     return server._replace(
         head=max(server.head, seqs[-1]), value=NOTHING if touched else server.value
     )
 
 
-def establish(server: Server, epoch: int, seq: int) -> Server | None:
+def establish(server: Server, epoch: int, seq: int, incarnation: int) -> Server | None:
     """R1: begins a new life of the content; None where the epoch is known or outdated."""
     if server.stored == server.run and (server.epoch, server.head) >= (epoch, seq):
         return None
     if server.epoch > epoch:
         return None
     return server._replace(
-        stored=server.run, epoch=epoch, head=seq, value=NOTHING, members=(), begun=0
+        stored=server.run,
+        epoch=epoch,
+        head=seq,
+        value=NOTHING,
+        members=(),
+        begun=0,
+        incarnation=incarnation,
     )
 
 
