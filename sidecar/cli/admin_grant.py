@@ -2,18 +2,8 @@
 
 import click
 
-from sidecar.cli.admin_context import (
-    Answer,
-    Asked,
-    Duration,
-    Stores,
-    answer,
-    asking,
-    changing,
-    tenant_of,
-    until,
-    when,
-)
+from sidecar.cli.admin_context import Answer, Stores, answer, tenant_of
+from sidecar.cli.admin_options import Asked, Duration, asking, changing, until, when
 from sidecar.cli.admin_user import as_value, grant_lines
 from sidecar.cli.console import table
 from sidecar.model.errors import NotFound

@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable
 
 import click
 
-from sidecar.cli.admin_context import Answer, Asked, Stores, answer, asking, changing, tenant_of
+from sidecar.cli.admin_context import Answer, Stores, answer, tenant_of
+from sidecar.cli.admin_options import Asked, asking, changing
 from sidecar.cli.console import table
 from sidecar.model.change import Change
 from sidecar.model.errors import NotFound

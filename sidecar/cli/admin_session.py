@@ -6,17 +6,8 @@ import click
 
 from sidecar.accounts.sessions import Sessions
 from sidecar.authenticate.opaque import signing_key
-from sidecar.cli.admin_context import (
-    Answer,
-    Asked,
-    Duration,
-    Stores,
-    answer,
-    asking,
-    changing,
-    tenant_of,
-    when,
-)
+from sidecar.cli.admin_context import Answer, Stores, answer, tenant_of
+from sidecar.cli.admin_options import Asked, Duration, asking, changing, when
 from sidecar.cli.console import Code, fail, table
 from sidecar.store.sessions import SessionRow, SessionRows
 

@@ -2,7 +2,8 @@
 
 import click
 
-from sidecar.cli.admin_context import Answer, Asked, Stores, answer, asking, changing
+from sidecar.cli.admin_context import Answer, Stores, answer
+from sidecar.cli.admin_options import Asked, asking, changing
 from sidecar.cli.console import table
 from sidecar.model.facts import Status
 from sidecar.store.tenants import Tenants
