@@ -32,13 +32,14 @@ def _failovers(world: World) -> Iterator[Step]:
     """The new master is another process, and its content is another's (R1)."""
     left = world.left._replace(failovers=world.left.failovers - 1)
     old = world.servers[0]
+    # D is reckoned from now to the last tick in which it accepts a write, both included.
     contents = [("has all", old)]
     if world.replica is not None:
         contents.append(("lacks the last write", world.replica))
     for what, content in contents:
         for fate in ("isolated and goes on answering", "gone"):
             new = content._replace(run=old.run + 1)
-            isolated = (old._replace(writable=D),) if fate != "gone" else ()
+            isolated = (old._replace(writable=D + 1),) if fate != "gone" else ()
             yield (
                 f"Redis fails over to a replica that {what}; the old master is {fate}",
                 world._replace(servers=(new, *isolated), replica=None, left=left),

@@ -50,6 +50,9 @@ SCENARIOS: Final = {
     "a revocation before another change": Scenario(
         budget=Budget(commits=2), concerns=(True, False), warm=True, stored=True, timely=True
     ),
+    "a revocation between two changes": Scenario(
+        budget=Budget(commits=3), concerns=(False, True, False), warm=True
+    ),
     "two revocations": Scenario(
         budget=Budget(commits=2), concerns=(True, True), warm=True, forgetful=True, timely=True
     ),
