@@ -1,0 +1,1 @@
+"""Benchmarks of memory and its news: where answers come from, how soon revocations arrive."""
