@@ -38,8 +38,8 @@ def main(rounds: int, revocations: int, sidecars: int, requests: int) -> None:
     mix = Mix(requests=requests)
     ratios = compared(mix)
     print(
-        f"hit ratio of {mix.sessions} sessions (Zipf {mix.skew:g}; each {mix.churn} requests one is "
-        f"replaced; {mix.one_hit:.0%} of requests bring a token that is seen once)\n"
+        f"hit ratio of {mix.sessions} sessions (Zipf {mix.skew:g}; each {mix.churn} requests one "
+        f"is replaced; {mix.one_hit:.0%} of requests bring a token that is seen once)\n"
     )
     print(f"{ratios_table(ratios, mix)}\n")
     print(f"written to {write(figures, ratios)}")
