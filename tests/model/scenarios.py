@@ -9,6 +9,13 @@ _FAILED_OVER: Final = (
     "a relay sees that Redis needs an epoch after 1",
     "Redis begins epoch 2",
 )
+# A relay that is still connected to the old master takes the epoch there for an old one.
+_WRONG_MASTER: Final = (
+    *_FAILED_OVER,
+    "revocation 1 is committed",
+    "a relay sees that the isolated old master needs an epoch after 2",
+    "the isolated old master begins epoch 3",
+)
 # The first relay pauses once PostgreSQL has given it epoch 2; another comes and is given epoch 3.
 _SLOW_RELAY: Final = (
     "Redis forgets",
@@ -60,6 +67,9 @@ SCENARIOS: Final = {
     "a failover": Scenario(budget=Budget(failovers=1), warm=True, stored=True, timely=True),
     "an isolated old master": Scenario(
         budget=Budget(failovers=1), warm=True, stored=True, prelude=_FAILED_OVER
+    ),
+    "an epoch begun in the isolated old master": Scenario(
+        budget=Budget(failovers=1), warm=True, prelude=_WRONG_MASTER
     ),
     "what was published beside an isolated old master": Scenario(
         budget=Budget(failovers=1), warm=True, timely=True, prelude=_FAILED_OVER
