@@ -132,6 +132,13 @@ async def isolate_and_flush(nemesis: Nemesis, core: Core) -> None:
     await nemesis.client.flushall()
 
 
+async def flush_twice(nemesis: Nemesis, core: Core) -> None:
+    """Whoever begins the first life of Redis may be late for the second."""
+    await isolate_and_flush(nemesis, core)
+    await asyncio.sleep(nemesis.chance.uniform(0.0, 3 * CACHE.lease_seconds))
+    await nemesis.client.flushall()
+
+
 async def restart(nemesis: Nemesis, _: Core) -> None:
     # Not in a thread: the server ends with the thread that started it.
     nemesis.server.server.kill()
@@ -154,5 +161,6 @@ HARMS: Final[dict[Harm, int]] = {
     forget_logs: 2,
     flush: 1,
     isolate_and_flush: 4,
+    flush_twice: 1,
     restart: 1,
 }

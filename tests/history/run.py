@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from sidecar.clock import instant
 from sidecar.embedded.valkey import EmbeddedValkey
-from sidecar.model.change import Change, Level
+from sidecar.model.change import Change, Level, ShardState
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import Status, User
 from sidecar.model.need import UserNeed
@@ -46,10 +46,24 @@ _SUBJECTS: Final = ("alice", "bob")
 _NEMESES: Final = 3
 # How long an administrator waits for `applied`: a few leases, then it goes on without.
 _PATIENCE_SECONDS: Final = 1.0
+_SUSPENDED_SECONDS: Final = 3 * CACHE.lease_seconds
+
+
+class _Suspended(RedisCache):
+    """Of a relay that stands still between choosing an epoch and telling Redis (see `Run`)."""
+
+    chance = random.Random(0)
+
+    async def establish(self, state: ShardState) -> bool:
+        await asyncio.sleep(self.chance.uniform(0.0, _SUSPENDED_SECONDS))
+        return await super().establish(state)
 
 
 class Run:
     """Everything that happens under one seed.
+
+    Args:
+        suspended: whether a second relay stands still now and then.
 
     Attributes:
         history: what was recorded, in order.
@@ -57,12 +71,15 @@ class Run:
         counts: what happened how often.
     """
 
-    def __init__(self, mode: Mode, seed: int, dsn: str, server: EmbeddedValkey) -> None:
+    def __init__(
+        self, mode: Mode, seed: int, dsn: str, server: EmbeddedValkey, *, suspended: bool = False
+    ) -> None:
         self.seed = seed
         self.history: list[Event] = []
         self.found: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self._mode = mode
+        self._suspended = suspended
         self._chance = random.Random(seed)
         self._dsn = dsn
         self._server = server
@@ -81,7 +98,11 @@ class Run:
                 await stack.enter_async_context(sidecar(self._mode, self._redis, self._dsn))
                 for _ in range(_SIDECARS)
             ]
-            works: list[Coroutine[Any, Any, None]] = [self._relay(pool, client, self._fork())]
+            cache = RedisCache(client, self._redis.prefix, 60)
+            works: list[Coroutine[Any, Any, None]] = [self._relay(pool, cache, self._fork())]
+            if self._suspended:
+                slow = _Suspended(client, self._redis.prefix, 60)
+                works.append(self._relay(pool, slow, self._fork()))
             for number, core in enumerate(cores):
                 works += [self._ask_on(number, core, self._fork()) for _ in range(_CLIENTS_EACH)]
             works += [
@@ -193,9 +214,9 @@ class Run:
         self.counts["applied" if applied else "published"] += 1
         self._record(Reached(instant(), user, active, changes[-1].version, applied))
 
-    async def _relay(self, pool: Pool, client: redis.asyncio.Redis, chance: random.Random) -> None:
+    async def _relay(self, pool: Pool, cache: RedisCache, chance: random.Random) -> None:
         """As `sync.relay` does, but more often."""
-        publisher = Publisher(RedisCache(client, self._redis.prefix, 60), Outbox(pool))
+        publisher = Publisher(cache, Outbox(pool))
         while True:
             try:
                 self.counts["relayed"] += await publisher.catch_up()
