@@ -32,7 +32,7 @@ from sidecar.forward.request_fields import RequestFields
 from sidecar.forward.response_fields import ResponseFields
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.trust import TrustedPeers
-from sidecar.model.errors import NotFound
+from sidecar.model.errors import NotFound, StoresUnavailable
 from sidecar.pipeline import Pipeline
 from sidecar.settings.address import TcpAddress, parse_address, parse_upstream
 from sidecar.settings.schema import Root, Upstream
@@ -42,6 +42,8 @@ from sidecar.telemetry.meters import Meters
 _LOG: Final = logging.getLogger("sidecar")
 # Our own endpoints: never the first to close a connection that the pool may be about to use.
 _IN_PROCESS_KEEP_ALIVE_SECONDS: Final = 3600.0
+# Kubernetes gives a probe one second by default.
+_PROBE_SECONDS: Final = 0.5
 
 Ready = Callable[[str, str], None]
 
@@ -238,12 +240,21 @@ async def _listening(runner: web.BaseRunner, where: str, *, backlog: int) -> Asy
         await runner.cleanup()
 
 
-def _unready(server: SidecarServer, deciding: Deciding) -> str:
-    """What is missing before traffic should come; ``""`` for nothing."""
+async def _unready(server: SidecarServer, deciding: Deciding) -> str:
+    """What is missing before traffic should come; ``""`` for nothing.
+
+    Without Redis there is no lease, and PostgreSQL answers: that is slower and no reason to leave.
+    Were it one, all sidecars of a Redis would leave together.
+    """
     if server.is_draining:
         return "draining"
-    if not deciding.news.following.is_set():
-        return "no news of changes yet"
+    if instant() < deciding.memory.lease_until:
+        return ""
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await deciding.pool.fetch("SELECT 1")
+    except (StoresUnavailable, TimeoutError):
+        return "neither a lease on memory nor PostgreSQL"
     return ""
 
 

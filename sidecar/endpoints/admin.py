@@ -1,12 +1,12 @@
 """Endpoints for operators, on a listener of their own: health, readiness, metrics."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
 
 # What is still missing before traffic should come; "" when nothing is.
-Unready = Callable[[], str]
+Unready = Callable[[], Awaitable[str]]
 # All metrics in the Prometheus text format.
 Scrape = Callable[[], bytes]
 _EXPOSITION: Final = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
@@ -38,7 +38,7 @@ class AdminEndpoints:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         """Whether traffic should be sent here."""
-        missing = self._unready()
+        missing = await self._unready()
         if missing:
             return web.Response(status=503, text=f"not ready: {missing}\n")
         return web.Response(text="ready\n")

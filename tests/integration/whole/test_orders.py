@@ -213,6 +213,15 @@ async def test_stores_that_are_down_are_503(start: Start) -> None:
             assert answer.status == 200
 
 
+async def test_without_redis_it_stays_ready(start: Start) -> None:
+    """All sidecars of a Redis would leave together, although PostgreSQL answers."""
+    async with start(redis="redis://127.0.0.1:9/0") as whole:
+        assert (await whole.ask("alice", "GET", "/api/orders"))[0] == 200
+        assert await whole.metric("sidecar_lease_valid") == 0.0
+        async with whole.session.get(whole.admin + "/readyz") as answer:
+            assert (answer.status, await answer.text()) == (200, "ready\n")
+
+
 async def test_nothing_of_the_admin_listener_is_reachable_by_clients(start: Start) -> None:
     async with start() as whole:
         for path in ("/metrics", "/readyz", "/_sidecar/metrics"):
