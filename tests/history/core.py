@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, cast
@@ -15,7 +15,7 @@ from sidecar.cache.memory import Memory
 from sidecar.clock import instant
 from sidecar.model.decision import Denial
 from sidecar.model.facts import VerifiedToken
-from sidecar.model.need import TokenNeed
+from sidecar.model.need import Absent, TokenNeed
 from sidecar.settings.schema import Cache, Features, Postgres, Redis
 from sidecar.store.facts import FactStore
 from sidecar.store.outbox import Outbox
@@ -23,7 +23,7 @@ from sidecar.store.pool import Pool
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
-from sidecar.sync.keyspace import News
+from sidecar.sync.keyspace import News, StoreFact, StoreNeed
 from sidecar.sync.redis_cache import RedisCache, open_client
 from sidecar.sync.tiers import Tiers
 from tests.servers import Proxy
@@ -85,6 +85,24 @@ class Ear:
             self._follower.apply(news, instant())
 
 
+class SlowFacts(FactStore):
+    """PostgreSQL whose answers take a while on their way back.
+
+    Attributes:
+        delay: seconds, drawn anew for each answer.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self.delay: Callable[[], float] | None = None
+
+    async def read(self, need: StoreNeed) -> StoreFact | Absent:
+        found = await super().read(need)
+        if self.delay is not None:
+            await asyncio.sleep(self.delay())
+        return found
+
+
 class Core:
     """Memory, tiers, follower, heart and bus, as the assembly puts them together.
 
@@ -98,10 +116,11 @@ class Core:
         self.commands, self.news, self.postgres = relays
         self.memory = mode.memory(CACHE, jitter=secrets.SystemRandom().random)
         self.client = open_client(through(redis, self.commands))
+        self.facts = SlowFacts(pool)
         cache = mode.redis(self.client, redis.prefix, 60, COMMAND_SECONDS)
         self.tiers = mode.tiers(
             self.memory,
-            FactStore(pool),
+            self.facts,
             redis=cache,
             verify=no_token,
             features=Features(),
@@ -133,6 +152,7 @@ class Core:
         """All its connections are well again, and it hears."""
         for relay in (self.commands, self.news, self.postgres):
             relay.mend()
+        self.facts.delay = None
         self.ear.deaf = False
         self.ear.release()
 

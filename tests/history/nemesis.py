@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from sidecar.embedded.valkey import EmbeddedValkey
-from tests.history.core import CACHE, Core
+from tests.history.core import CACHE, LOAD_SECONDS, Core
 
 Harm = Callable[["Nemesis", Core], Awaitable[None]]
 _SHORTEST_SECONDS: Final = 0.02
@@ -96,18 +96,19 @@ async def cut_postgres(_: Nemesis, core: Core) -> None:
     core.postgres.cut()
 
 
+async def freeze_postgres(_: Nemesis, core: Core) -> None:
+    core.postgres.freeze()
+
+
 async def slow_postgres(nemesis: Nemesis, core: Core) -> None:
-    """Answers stand still for less than a load may take, again and again."""
-    for _ in range(8):
-        core.postgres.freeze()
-        await asyncio.sleep(nemesis.chance.uniform(0.03, 0.2))
-        core.postgres.mend()
-        await asyncio.sleep(nemesis.chance.uniform(0.0, 0.03))
+    """Within the bound of a load, so that the answers count."""
+    core.facts.delay = lambda: nemesis.chance.uniform(0.0, 0.8 * LOAD_SECONDS)
 
 
 async def slow_postgres_unheard(nemesis: Nemesis, core: Core) -> None:
+    """Until the next heartbeat finds it out."""
     core.ear.deaf = True
-    await slow_postgres(nemesis, core)
+    core.facts.delay = lambda: nemesis.chance.uniform(0.0, 2 * CACHE.heartbeat_seconds)
 
 
 async def kill_subscriptions(nemesis: Nemesis, _: Core) -> None:
@@ -155,8 +156,9 @@ HARMS: Final[dict[Harm, int]] = {
     freeze_commands: 3,
     isolate_from_redis: 4,
     cut_postgres: 2,
-    slow_postgres: 4,
-    slow_postgres_unheard: 4,
+    freeze_postgres: 2,
+    slow_postgres: 8,
+    slow_postgres_unheard: 14,
     kill_subscriptions: 2,
     forget_logs: 2,
     flush: 1,

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from sidecar.clock import instant
 from sidecar.embedded.valkey import EmbeddedValkey
-from sidecar.model.change import Change, Level, ShardState
+from sidecar.model.change import Change, Level
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import Status, User
 from sidecar.model.need import UserNeed
@@ -54,9 +54,9 @@ class _Suspended(RedisCache):
 
     chance = random.Random(0)
 
-    async def establish(self, state: ShardState) -> bool:
+    async def establish(self, *args: Any, **kwargs: Any) -> bool:
         await asyncio.sleep(self.chance.uniform(0.0, _SUSPENDED_SECONDS))
-        return await super().establish(state)
+        return await super().establish(*args, **kwargs)
 
 
 class Run:
