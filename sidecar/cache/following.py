@@ -73,7 +73,8 @@ class Following:
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease = lease_seconds * (1 - self.MARGIN)
-        self._early: set[int] = set()
+        # Sequence -> the epoch it was heard in; 0 for what PostgreSQL itself told.
+        self._early: dict[int, int] = {}
         self._head = 0
         self._behind_since: float | None = None
         self.watermark: int | None = None
@@ -81,18 +82,32 @@ class Following:
         self.incarnation = ""
         self.lease_until = 0.0
 
-    def hear(self, seq: int, now: float) -> None:
+    @property
+    def latest(self) -> int:
+        """The highest sequence applied, with or without a gap before it."""
+        return max(self.watermark or 0, max(self._early, default=0))
+
+    def hear(self, seq: int, now: float, epoch: int = 0) -> None:
         """A change was applied, from pub/sub or a replay, in any order and any number of times.
 
         Applying a change means forgetting, which is right in any order; only the watermark waits
         for what is missing.
+
+        Args:
+            seq: of the change.
+            now: instant of hearing it.
+            epoch: it was published in; 0 where it comes from PostgreSQL. News of another epoch do
+                not move the watermark: they may be of a life of PostgreSQL's data that was ended
+                by a restore, which gives sequences a second time (R12).
         """
         if self.watermark is None:
             # It may be newer than the head that the first heartbeat is about to bring.
-            self._early.add(seq)
+            self._early[seq] = epoch
+            return
+        if epoch not in {0, self.epoch}:
             return
         if seq > self.watermark + 1:
-            self._early.add(seq)
+            self._early[seq] = epoch
             if self._behind_since is None:
                 self._behind_since = now
             return
@@ -148,6 +163,8 @@ class Following:
         self.lease_until = 0.0
 
     def _begin(self, answer: Beat) -> None:
+        early = self._early.items()
+        self._early = {seq: epoch for seq, epoch in early if epoch in {0, answer.epoch}}
         self.epoch = answer.epoch
         self.incarnation = answer.incarnation
         self._head = answer.head
@@ -155,10 +172,11 @@ class Following:
         self._advance(answer.head)
 
     def _advance(self, seq: int) -> None:
-        self._early = {each for each in self._early if each > seq}
-        while seq + 1 in self._early:
-            seq += 1
-            self._early.discard(seq)
+        if self._early:
+            self._early = {each: epoch for each, epoch in self._early.items() if each > seq}
+            while seq + 1 in self._early:
+                seq += 1
+                del self._early[seq]
         self.watermark = seq
         if not self._early and seq >= self._head:
             self._behind_since = None

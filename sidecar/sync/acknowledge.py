@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from sidecar.cache.acknowledgement import Bounds, Confirmation, Standing, standing
 from sidecar.cache.following import Beat
-from sidecar.model.change import Change, Level
+from sidecar.model.change import Change, Level, ShardState
 from sidecar.model.errors import StoresUnavailable
 from sidecar.sync.keyspace import Head
 
@@ -21,8 +21,8 @@ _LOOK_LONGEST_SECONDS: Final = 0.25
 class Confirmations(Protocol):
     """Redis (`RedisCache`); raises `RedisError`."""
 
-    async def members(self, shard: int, /) -> tuple[Head | None, list[Confirmation]]:
-        """The head of the shard and the sidecars' last heartbeats."""
+    async def members(self, shard: int, /) -> tuple[Head | None, float, list[Confirmation]]:
+        """The head of the shard, the age of its epoch there, the sidecars' last heartbeats."""
         ...
 
     async def may_lose_writes(self) -> bool:
@@ -35,6 +35,10 @@ class Epochs(Protocol):
 
     async def epoch_age(self, shard: int, epoch: int, /) -> float:
         """Seconds since PostgreSQL chose the epoch."""
+        ...
+
+    async def state(self, shard: int, /) -> ShardState:
+        """The shard as it is now."""
         ...
 
 
@@ -95,20 +99,26 @@ class Acknowledger:
         pause = _LOOK_SECONDS
         while True:
             try:
-                head, members = await self._redis.members(shard)
+                head, epoch_age, members = await self._redis.members(shard)
                 now = time.monotonic()
+                if head is not None:
+                    state = await self._epochs.state(shard)
+                    if head.incarnation != state.incarnation:
+                        # Of a life of PostgreSQL's data that was ended by a restore (R12).
+                        head = None
                 if head is None or head.seq < seq:
                     seen = None
                 elif seen is None or seen[0] != head.epoch:
                     # In another epoch the wait begins anew.
                     seen = (head.epoch, now)
-                age = 0.0 if head is None else await self._epochs.epoch_age(shard, head.epoch)
+                # Chosen by PostgreSQL, but Redis may have been told of it much later.
+                chosen = 0.0 if head is None else await self._epochs.epoch_age(shard, head.epoch)
                 found = standing(
                     seq,
                     None if head is None else Beat(head.seq, head.epoch, head.incarnation),
                     members,
                     published_for=-1.0 if seen is None else now - seen[1],
-                    epoch_age=age,
+                    epoch_age=min(chosen, epoch_age),
                     bounds=self._bounds,
                 )
             except (RedisError, OSError, StoresUnavailable) as error:

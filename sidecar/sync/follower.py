@@ -51,6 +51,10 @@ class Dooms(Protocol):
         """The same for everything."""
         ...
 
+    def reached(self, shard: int, seq: int) -> None:
+        """Changes of `shard` up to `seq` are applied: what Redis knew before them is too old."""
+        ...
+
 
 class Missing(NamedTuple):
     """Changes of a shard that have to be replayed: `first` to `last`, both included."""
@@ -89,7 +93,9 @@ class Follower:
             return
         if news.kind is not ChangeKind.EPOCH:
             self._forget(news)
-            self._shards[news.shard].hear(news.seq, now)
+            following = self._shards[news.shard]
+            following.hear(news.seq, now, news.epoch)
+            self._flights.reached(news.shard, following.latest)
             self.applied += 1
         if self.on_applied is not None:
             self.on_applied(news.shard)
@@ -104,6 +110,7 @@ class Follower:
             self._forget_all()
         elif verdict is Verdict.NEW_EPOCH:
             self._flights.doom_all()
+        self._flights.reached(shard, following.latest)
         # A decision needs a lease on each shard it depends on (R11): on all, to keep it simple.
         self._memory.lease_until = min(each.lease_until for each in self._shards)
         return verdict
@@ -131,6 +138,7 @@ class Follower:
             self.resyncs["lost"] += 1
             self._forget_all()
             self._shards[missing.shard].skip_to(missing.last)
+            self._flights.reached(missing.shard, self._shards[missing.shard].latest)
 
     def resubscribed(self) -> None:
         """News may have been missed: no lease until a heartbeat has said so or otherwise."""

@@ -48,23 +48,25 @@ class Publisher:
     def __init__(self, cache: RedisCache | None, outbox: Outbox) -> None:
         self._cache = cache
         self._outbox = outbox
-        self._epochs: dict[int, int] = {}
 
     async def publish(self, changes: Sequence[Change]) -> Level:
         """Publishes what was just committed.
 
         Never raises for a store that is away: the relay will send it. Then, and without Redis,
-        the level is `Level.COMMITTED`.
+        the level is `Level.COMMITTED`; also where the content of Redis had to begin a new life,
+        because it might have done so on a master that was replaced.
         """
         if self._cache is None:
             return Level.COMMITTED
         try:
-            for shard, group in groupby(changes, lambda change: change.shard):
+            told = [
                 await self._send(self._cache, shard, tuple(group))
+                for shard, group in groupby(changes, lambda change: change.shard)
+            ]
         except (RedisError, OSError, StoresUnavailable) as error:
             _log.warning("committed, but not published yet: %s", type(error).__name__)
             return Level.COMMITTED
-        return Level.PUBLISHED
+        return Level.PUBLISHED if all(told) else Level.COMMITTED
 
     async def catch_up(self) -> int:
         """Sends all that Redis lacks; returns for how many shards it lacked something.
@@ -87,42 +89,43 @@ class Publisher:
                 continue
             lacking += 1
             if head is None or not current or head.seq > state.seq:
-                await self._establish(self._cache, state, 0 if head is None else head.epoch)
+                await self._establish(self._cache, state.shard, 0 if head is None else head.epoch)
             else:
-                self._epochs[state.shard] = state.epoch
                 missing = await self._outbox.after(state.shard, head.seq, _PAGE)
                 await self._send(self._cache, state.shard, missing)
         return lacking
 
-    async def _send(self, cache: RedisCache, shard: int, changes: Sequence[Change]) -> None:
+    async def _send(self, cache: RedisCache, shard: int, changes: Sequence[Change]) -> bool:
+        """Sends until Redis has all; False when its content had to begin a new life instead."""
         target = changes[-1].seq if changes else 0
+        # After the commit, so that the epoch is at least the one the transaction saw (R1).
+        state = await self._outbox.state(shard)
         for _ in range(_ROUNDS):
             if not changes:
                 # What comes next was deleted from the outbox long ago.
-                await self._establish(cache, await self._outbox.state(shard), 0)
-                return
-            told = await cache.invalidate(shard, await self._epoch(shard), changes)
+                await self._establish(cache, shard, 0)
+                return False
+            told = await cache.invalidate(state, changes)
             if told.outcome is Outcome.DONE and told.seq >= target:
-                return
+                return True
             if told.outcome in {Outcome.DONE, Outcome.GAP}:
                 changes = await self._outbox.after(shard, told.seq, _PAGE)
                 if changes and changes[0].seq != told.seq + 1:
                     changes = ()
                 continue
             state = await self._outbox.state(shard)
-            self._epochs[shard] = state.epoch
             if told.outcome is Outcome.SUSPECT or told.epoch != state.epoch:
-                await self._establish(cache, state, told.epoch)
-                return
+                await self._establish(cache, shard, told.epoch)
+                return False
         raise StoresUnavailable("Redis keeps changing while it is being told")
 
-    async def _establish(self, cache: RedisCache, state: ShardState, known_epoch: int) -> None:
-        """Gives Redis's content of a shard a new life that holds everything up to now."""
-        fresh = await self._outbox.renew(state.shard, max(state.epoch, known_epoch))
-        self._epochs[state.shard] = fresh.epoch
-        await cache.establish(fresh)
+    async def _establish(self, cache: RedisCache, shard: int, known_epoch: int) -> None:
+        """Gives Redis's content of a shard a new life that holds everything up to now.
 
-    async def _epoch(self, shard: int) -> int:
-        if shard not in self._epochs:
-            self._epochs[shard] = (await self._outbox.state(shard)).epoch
-        return self._epochs[shard]
+        The life is looked at first: if it changes before the new one is told, a later relay was
+        here, and this one is refused.
+        """
+        seen = await cache.life(shard)
+        state = await self._outbox.state(shard)
+        fresh = await self._outbox.renew(shard, max(state.epoch, known_epoch))
+        await cache.establish(fresh, seen)

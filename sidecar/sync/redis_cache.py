@@ -1,6 +1,7 @@
 """The second cache level: facts in Redis, and the scripts that keep them honest."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -63,6 +64,14 @@ class Told(NamedTuple):
     epoch: int
 
 
+class Life(NamedTuple):
+    """A life of a shard's content in Redis, as it was seen at one moment."""
+
+    identity: str
+    epoch: str
+    nonce: str
+
+
 class Look(NamedTuple):
     """What a read found: the fact, if there, and the head a fill must carry, if it is known."""
 
@@ -116,6 +125,7 @@ class RedisCache:
         self._invalidate = client.register_script(scripts.INVALIDATE)
         self._establish = client.register_script(scripts.ESTABLISH)
         self._head = client.register_script(scripts.HEAD)
+        self._life = client.register_script(scripts.LIFE)
         self._heartbeat = client.register_script(scripts.HEARTBEAT)
         self._members = client.register_script(scripts.MEMBERS)
         self._note_used = client.register_script(scripts.NOTE_USED)
@@ -143,11 +153,17 @@ class RedisCache:
             )
         return bool(filled)
 
-    async def invalidate(self, shard: int, epoch: int, changes: Sequence[Change]) -> Told:
-        """Tells Redis, and through it everybody, of `changes` of `shard`, in order (R3)."""
+    async def invalidate(self, state: ShardState, changes: Sequence[Change]) -> Told:
+        """Tells Redis, and through it everybody, of `changes` of a shard, in order (R3).
+
+        Args:
+            state: the shard as PostgreSQL has it since they were committed: epoch and incarnation.
+            changes: what to tell.
+        """
+        shard, epoch = state.shard, state.epoch
         head = self.keys.head(shard)
         keys: list[str | bytes] = [head, self.keys.log(shard)]
-        values: list[Any] = [self.keys.channels[shard], epoch, _LOG_LENGTH]
+        values: list[Any] = [self.keys.channels[shard], epoch, _LOG_LENGTH, state.incarnation]
         for change in changes:
             touched = self.keys.touched(change)
             # Some key of the shard has to stand in the place that is not used.
@@ -157,11 +173,21 @@ class RedisCache:
             outcome, seq, known_epoch = await self._invalidate(keys=keys, args=values)
         return Told(Outcome(outcome.decode()), seq, known_epoch)
 
-    async def establish(self, state: ShardState) -> bool:
+    async def life(self, shard: int) -> Life:
+        """The present life of a shard's content; to be seen before a new one is chosen."""
+        async with self._bounded():
+            identity, epoch, nonce = await self._life(
+                keys=[self.keys.head(shard)], args=[secrets.token_hex(16)]
+            )
+        return Life(identity.decode(), epoch.decode(), nonce.decode())
+
+    async def establish(self, state: ShardState, seen: Life | None = None) -> bool:
         """Begins the life `state.epoch` of a shard's content: what is there is a miss from now on.
 
-        Sidecars keep their memory: sequences are PostgreSQL's and go on.
+        Sidecars keep their memory: sequences are PostgreSQL's and go on. False when the life is no
+        longer the one that was `seen` before `state` was chosen (the present one for None).
         """
+        seen = seen or await self.life(state.shard)
         begun = Change(state.shard, state.seq, ChangeKind.EPOCH, "", version=state.seq)
         message = encode_news(begun, state.epoch)
         async with self._bounded():
@@ -177,6 +203,7 @@ class RedisCache:
                     state.epoch,
                     message,
                     state.incarnation,
+                    *seen,
                 ],
             )
         return bool(established)
@@ -221,10 +248,10 @@ class RedisCache:
             answers: list[Any] = await pipeline.execute()
         return answers
 
-    async def members(self, shard: int) -> tuple[Head | None, list[Confirmation]]:
-        """The head of `shard` and the last heartbeat of each sidecar."""
+    async def members(self, shard: int) -> tuple[Head | None, float, list[Confirmation]]:
+        """The head of `shard`, the age of its epoch here, and each sidecar's last heartbeat."""
         async with self._bounded():
-            fields, pairs, now = await self._members(
+            fields, pairs, now, begun = await self._members(
                 keys=[self.keys.head(shard), self.keys.members(shard)]
             )
         confirmations = []
@@ -232,7 +259,8 @@ class RedisCache:
             watermark, epoch, served = (int(word) for word in words.split())
             age = (int(now) - served) / 1000
             confirmations.append(Confirmation(member.decode(), watermark, epoch, age))
-        return _head(fields), confirmations
+        epoch_age = (int(now) - int(begun)) / 1000 if begun else 0.0
+        return _head(fields), epoch_age, confirmations
 
     async def note_used(self, members: Mapping[int, Sequence[bytes]]) -> None:
         """Counts these favourites once more, by shard; older counts fade."""

@@ -44,18 +44,18 @@ return 1
 )
 
 # R3: only head + 1 ... n, contiguously; what is known already is skipped.
-# KEYS: head, log, then the value of each change. ARGV: channel, epoch, length of the log, then for
-# each change: seq, whether it invalidates the whole shard (0 or 1), message.
+# KEYS: head, log, then the value of each change. ARGV: channel, epoch, length of the log,
+# incarnation, then for each change: seq, whether it invalidates the whole shard (0 or 1), message.
 # -> outcome, seq, epoch
 INVALIDATE: Final = (
     _KNOWN
     + """
-if not known then return {'suspect', 0, 0} end
+if not known or known[5] ~= ARGV[4] then return {'suspect', 0, 0} end
 local head, epoch = tonumber(known[1]), tonumber(known[2])
 if known[2] ~= ARGV[2] then return {'epoch', head, epoch} end
 local outcome = 'done'
 for i = 3, #KEYS do
-  local at = 4 + (i - 3) * 3
+  local at = 5 + (i - 3) * 3
   local seq = tonumber(ARGV[at])
   if seq > head + 1 then
     outcome = 'gap'
@@ -77,22 +77,38 @@ return {outcome, head, epoch}
 """
 )
 
+# The life of a shard's content as it is now, suspect or not. A flush ends it and with it the nonce,
+# so that whoever saw it before the flush can be told from whoever saw it after.
+# KEYS: head. ARGV: a nonce for a life that has none. -> identity, epoch ('' for none), nonce
+LIFE: Final = (
+    _KNOWN
+    + """
+redis.call('HSETNX', KEYS[1], 'nonce', ARGV[1])
+local life = redis.call('HMGET', KEYS[1], 'epoch', 'nonce')
+return {identity(), life[1] or '', life[2]}
+"""
+)
+
 # R1: begins a new life of the content. What is still there carries another epoch and is a miss;
-# the members belong to the life before.
-# KEYS: head, log, members. ARGV: channel, seq, epoch, message, incarnation.
-# -> 1, or 0 when it is known or outdated
+# the members belong to the life before. Refused unless the life is still the one that was seen: a
+# relay that was paused must not bring back what a later one has replaced.
+# KEYS: head, log, members. ARGV: channel, seq, epoch, message, incarnation, then the life that was
+# seen: identity, epoch, nonce. -> 1, or 0 when it is known or outdated
 ESTABLISH: Final = (
     _KNOWN
     + """
-local stored = redis.call('HMGET', KEYS[1], 'seq', 'epoch')
+local stored = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'nonce')
+if identity() ~= ARGV[6] or (stored[2] or '') ~= ARGV[7] or stored[3] ~= ARGV[8] then return 0 end
 if stored[1] and stored[2] then
   local seq, epoch = tonumber(stored[1]), tonumber(stored[2])
   if epoch > tonumber(ARGV[3]) then return 0 end
   if known and epoch == tonumber(ARGV[3]) and seq >= tonumber(ARGV[2]) then return 0 end
 end
+local time = redis.call('TIME')
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[1], 'seq', ARGV[2], 'epoch', ARGV[3], 'floor', ARGV[2],
-  'identity', identity(), 'incarnation', ARGV[5])
+  'identity', identity(), 'incarnation', ARGV[5],
+  'begun', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
 redis.call('PUBLISH', ARGV[1], ARGV[4])
 return 1
 """
@@ -120,13 +136,16 @@ return known
 """
 )
 
-# KEYS: head, members. -> head as above or nil, [member, "watermark epoch served", ...], now in ms
+# A write as well: a master that was cut off must not vouch for what it no longer decides.
+# KEYS: head, members.
+# -> head as above or nil, [member, "watermark epoch served", ...], now and the epoch's begin in ms
 MEMBERS: Final = (
     _KNOWN
     + """
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-return {known, redis.call('HGETALL', KEYS[2]), now}
+redis.call('HSET', KEYS[1], 'asked', now)
+return {known, redis.call('HGETALL', KEYS[2]), now, redis.call('HGET', KEYS[1], 'begun')}
 """
 )
 

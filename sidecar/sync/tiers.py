@@ -14,8 +14,9 @@ from sidecar.model.decision import Denial
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import VerifiedToken
 from sidecar.model.need import Absent, Found, Need, SessionNeed, TokenNeed
+from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Features
-from sidecar.sync.keyspace import Head, StoreFact, StoreNeed
+from sidecar.sync.keyspace import Head, StoreFact, StoreNeed, shard_of_need
 from sidecar.sync.redis_cache import Look, RedisCache
 
 
@@ -89,6 +90,7 @@ class Tiers:
         self._instant = instant
         self._flights: Flights[_Waiter] = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reached = [0] * SHARDS
         self.counts: Counter[str] = Counter()
 
     async def load(self, need: Need, now: float) -> Loaded:
@@ -148,6 +150,10 @@ class Tiers:
     def doom_all(self) -> None:
         """The same for everything."""
         self._start_all(self._flights.doom_where(lambda _: True))
+
+    def reached(self, shard: int, seq: int) -> None:
+        """Changes of `shard` up to `seq` are applied: what Redis knew before them is too old."""
+        self._reached[shard] = seq
 
     async def close(self) -> None:
         """Ends the reads in the air; whoever waits gets `StoresUnavailable`."""
@@ -232,9 +238,12 @@ class Tiers:
         head = None
         if self._redis is not None and self._leased():
             look = await self._look(self._redis, need)
-            if look.fact is not None:
-                return Loaded(look.fact, Tier.REDIS), None
-            head = look.head
+            # A change may have been applied here before Redis was told of it, or while we asked a
+            # master that was replaced: what was found is then older than what is known.
+            if look.head is not None and look.head.seq >= self._reached[shard_of_need(need)]:
+                if look.fact is not None:
+                    return Loaded(look.fact, Tier.REDIS), None
+                head = look.head
         return Loaded(await self._primary.read(need), Tier.POSTGRES), head
 
     async def _look(self, redis: RedisCache, need: StoreNeed) -> Look:

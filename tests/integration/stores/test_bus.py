@@ -239,8 +239,9 @@ async def test_memory_survives_a_new_epoch_of_redis(
     assert publisher is not None
     await sidecar.load(ALICE)
     state = await outbox.state(SHARD)
+    seen = await l2.life(SHARD)
     fresh = await outbox.renew(SHARD, state.epoch)
-    assert await l2.establish(fresh)
+    assert await l2.establish(fresh, seen)
     await until(lambda: sidecar.follower.resyncs["new-epoch"] == 1)
     await until(lambda: sidecar.remembers(ALICE))
     assert sidecar.follower.resyncs["lost"] == 0
@@ -344,7 +345,7 @@ async def test_heartbeats_confirm_what_was_applied(
     await publisher.publish(changes)
     async with asyncio.timeout(10):
         while True:
-            head, members = await l2.members(SHARD)
+            head, _, members = await l2.members(SHARD)
             if members and members[0].watermark >= changes[-1].seq:
                 break
             await asyncio.sleep(0.002)

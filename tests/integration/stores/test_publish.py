@@ -21,7 +21,7 @@ from sidecar.store.roles import Roles
 from sidecar.store.users import Users
 from sidecar.sync.keyspace import Head
 from sidecar.sync.publisher import Publisher
-from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.redis_cache import Outcome, RedisCache, Told, open_client
 from sidecar.sync.relay import Relay
 
 SHARD = shard_of("acme")
@@ -47,7 +47,7 @@ async def test_an_unknown_redis_is_given_a_new_epoch(
     pool: Pool, acme: str, publisher: Publisher, l2: RedisCache, outbox: Outbox
 ) -> None:
     changes = await Users(pool).create(acme, "bob")
-    assert await publisher.publish(changes) is Level.PUBLISHED
+    assert await publisher.publish(changes) is Level.COMMITTED
     state = await outbox.state(SHARD)
     assert await head(l2) == Head(state.seq, 1, state.seq, state.incarnation)
     assert state.seq == changes[-1].seq
@@ -99,7 +99,7 @@ async def test_what_was_pruned_needs_a_new_epoch(
         await connection.execute(
             b"DELETE FROM auth_outbox WHERE shard = %s AND seq = %s", (SHARD, changes[0].seq)
         )
-    assert await publisher.publish(changes[1:]) is Level.PUBLISHED
+    assert await publisher.publish(changes[1:]) is Level.COMMITTED
     assert await in_step(l2, outbox)
     assert (await outbox.state(SHARD)).epoch == 2
 
@@ -123,7 +123,7 @@ async def test_an_epoch_that_never_reached_redis_is_replaced(
     await outbox.renew(SHARD, 1)
     # Who knows the old epoch still agrees with Redis; nothing is lost by it.
     changes = await Users(pool).create(acme, "bob")
-    assert await publisher.publish(changes) is Level.PUBLISHED
+    assert await publisher.publish(changes) is Level.COMMITTED
     # Who asks for the epoch finds the two apart, and gives Redis a new one.
     fresh = Publisher(l2, outbox)
     assert await fresh.publish(await Users(pool).create(acme, "carol")) is Level.PUBLISHED
@@ -138,7 +138,7 @@ async def test_a_flushed_redis_is_rebuilt(
     await publisher.catch_up()
     await redis_client.delete(l2.keys.head(SHARD), l2.keys.log(SHARD))
     changes = await Users(pool).create(acme, "bob")
-    assert await publisher.publish(changes) is Level.PUBLISHED
+    assert await publisher.publish(changes) is Level.COMMITTED
     assert await in_step(l2, outbox)
 
 
@@ -189,19 +189,21 @@ async def test_without_redis_nothing_is_published(outbox: Outbox) -> None:
 
 
 async def test_a_redis_that_never_settles_is_given_up(l2: RedisCache, outbox: Outbox) -> None:
-    class Unsettled(Outbox):
-        async def state(self, shard: int) -> ShardState:
-            return ShardState(shard, 1, 7)
+    change = Change(SHARD, 2, ChangeKind.USER, "a")
+    asked = 0
 
-    await l2.establish(ShardState(SHARD, 1, 7))
-    publisher = Publisher(l2, Unsettled(outbox._pool))
+    async def forgets(*_: object) -> Told:
+        nonlocal asked
+        asked += 1
+        return Told(Outcome.GAP, 1, 1)
 
-    async def forget() -> int:
-        return 3
+    async def after(*_: object) -> tuple[Change, ...]:
+        return (change,)
 
-    publisher._epochs[SHARD] = 3
-    publisher._epoch = lambda _shard: forget()  # type: ignore[method-assign, assignment]  # a fault
-    assert await publisher.publish([Change(SHARD, 2, ChangeKind.USER, "a")]) is Level.COMMITTED
+    l2.invalidate = forgets  # type: ignore[method-assign,assignment]  # a fault
+    outbox.after = after  # type: ignore[method-assign,assignment]  # a fault
+    assert await Publisher(l2, outbox).publish([change]) is Level.COMMITTED
+    assert 1 < asked < 20
 
 
 @asynccontextmanager

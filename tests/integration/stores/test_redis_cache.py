@@ -16,6 +16,8 @@ from sidecar.sync.redis_cache import Look, Outcome, RedisCache, Told, open_clien
 from tests.servers import Proxy
 
 SHARD = shard_of("acme")
+AT_1 = ShardState(SHARD, 0, 1)
+AT_2 = ShardState(SHARD, 0, 2)
 ALICE = UserNeed("acme", "alice")
 OLD = User(version=5, tenant="acme", subject="alice")
 NEW = User(version=6, tenant="acme", subject="alice")
@@ -72,19 +74,19 @@ async def test_an_entry_ends_by_itself(
 async def test_order_miss_fill_invalidate(cache: RedisCache) -> None:
     seen = await head(cache)
     assert await cache.fill(ALICE, OLD, seen)
-    assert await cache.invalidate(SHARD, 1, [news(6)]) == Told(Outcome.DONE, 6, 1)
+    assert await cache.invalidate(AT_1, [news(6)]) == Told(Outcome.DONE, 6, 1)
     assert await cache.look(ALICE) == Look(None, Head(6, 1, 5))
 
 
 async def test_order_miss_invalidate_fill(cache: RedisCache) -> None:
     seen = await head(cache)
-    await cache.invalidate(SHARD, 1, [news(6)])
+    await cache.invalidate(AT_1, [news(6)])
     assert not await cache.fill(ALICE, OLD, seen)
     assert (await cache.look(ALICE)).fact is None
 
 
 async def test_order_invalidate_miss_fill(cache: RedisCache) -> None:
-    await cache.invalidate(SHARD, 1, [news(6)])
+    await cache.invalidate(AT_1, [news(6)])
     assert await cache.fill(ALICE, NEW, await head(cache))
     assert (await cache.look(ALICE)).fact == NEW
 
@@ -92,7 +94,7 @@ async def test_order_invalidate_miss_fill(cache: RedisCache) -> None:
 async def test_order_miss_invalidate_of_another_fill(cache: RedisCache) -> None:
     """R4 costs refused fills in busy shards; that is its price."""
     seen = await head(cache)
-    await cache.invalidate(SHARD, 1, [news(6, subject="bob")])
+    await cache.invalidate(AT_1, [news(6, subject="bob")])
     assert not await cache.fill(ALICE, OLD, seen)
 
 
@@ -120,7 +122,7 @@ async def test_a_change_of_everything_makes_the_whole_shard_a_miss(
     cache: RedisCache, kind: ChangeKind
 ) -> None:
     await cache.fill(ALICE, OLD, await head(cache))
-    await cache.invalidate(SHARD, 1, [news(6, kind)])
+    await cache.invalidate(AT_1, [news(6, kind)])
     assert await cache.look(ALICE) == Look(None, Head(6, 1, 6))
 
 
@@ -139,35 +141,35 @@ async def test_each_kind_deletes_what_it_names(cache: RedisCache) -> None:
     ]
     for seq, (kind, gone) in enumerate(steps, 6):
         assert (await cache.look(gone)).fact is not None
-        await cache.invalidate(SHARD, 1, [news(seq, kind)])
+        await cache.invalidate(AT_1, [news(seq, kind)])
         assert (await cache.look(gone)).fact is None
 
 
 async def test_only_contiguous_changes_are_accepted(cache: RedisCache) -> None:
-    assert await cache.invalidate(SHARD, 1, [news(7)]) == Told(Outcome.GAP, 5, 1)
-    assert await cache.invalidate(SHARD, 1, [news(6), news(8)]) == Told(Outcome.GAP, 6, 1)
+    assert await cache.invalidate(AT_1, [news(7)]) == Told(Outcome.GAP, 5, 1)
+    assert await cache.invalidate(AT_1, [news(6), news(8)]) == Told(Outcome.GAP, 6, 1)
     assert (await head(cache)).seq == 6
 
 
 async def test_what_is_known_is_skipped(
     cache: RedisCache, redis_client: redis.asyncio.Redis
 ) -> None:
-    await cache.invalidate(SHARD, 1, [news(6)])
+    await cache.invalidate(AT_1, [news(6)])
     await cache.fill(ALICE, NEW, await head(cache))
-    assert await cache.invalidate(SHARD, 1, [news(5), news(6)]) == Told(Outcome.DONE, 6, 1)
+    assert await cache.invalidate(AT_1, [news(5), news(6)]) == Told(Outcome.DONE, 6, 1)
     assert (await cache.look(ALICE)).fact == NEW
-    assert await cache.invalidate(SHARD, 1, [news(6), news(7)]) == Told(Outcome.DONE, 7, 1)
+    assert await cache.invalidate(AT_1, [news(6), news(7)]) == Told(Outcome.DONE, 7, 1)
     log: Any = await redis_client.xrange(cache.keys.log(SHARD))
     assert [entry[0] for entry in log] == [b"6-0", b"7-0"]
 
 
 async def test_another_epoch_is_refused(cache: RedisCache) -> None:
-    assert await cache.invalidate(SHARD, 2, [news(6)]) == Told(Outcome.EPOCH, 5, 1)
+    assert await cache.invalidate(AT_2, [news(6)]) == Told(Outcome.EPOCH, 5, 1)
     assert (await head(cache)).seq == 5
 
 
 async def test_an_unknown_shard_is_suspect(l2: RedisCache) -> None:
-    assert await l2.invalidate(SHARD, 1, [news(1)]) == Told(Outcome.SUSPECT, 0, 0)
+    assert await l2.invalidate(AT_1, [news(1)]) == Told(Outcome.SUSPECT, 0, 0)
     assert await l2.look(ALICE) == Look(None, None)
     assert await l2.heads() == [None] * 16
 
@@ -186,7 +188,7 @@ async def test_establishing_never_goes_back(cache: RedisCache) -> None:
 async def test_sequences_beyond_a_lua_number_in_short_stay_exact(cache: RedisCache) -> None:
     large = 2**52
     await cache.establish(ShardState(SHARD, large, 2))
-    assert await cache.invalidate(SHARD, 2, [news(large + 1)]) == Told(Outcome.DONE, large + 1, 2)
+    assert await cache.invalidate(AT_2, [news(large + 1)]) == Told(Outcome.DONE, large + 1, 2)
     assert (await head(cache)).seq == large + 1
 
 
@@ -260,7 +262,7 @@ async def test_a_redis_that_hangs_is_an_error_within_the_bound(redis_settings: R
             for call in (
                 cache.look(ALICE),
                 cache.fill(ALICE, OLD, Head(1, 1)),
-                cache.invalidate(SHARD, 1, [news(1)]),
+                cache.invalidate(AT_1, [news(1)]),
                 cache.establish(ShardState(SHARD, 1, 1)),
                 cache.heads(),
             ):
@@ -278,3 +280,21 @@ def test_keys_are_unambiguous_and_in_one_slot() -> None:
     assert keys.value(UserNeed("a", "\ud800")).startswith(b"sc:{a")
     assert keys.head(3) == "sc:{a03}:head"
     assert len(set(keys.channels)) == 16
+
+
+async def test_a_late_relay_does_not_bring_back_an_old_life(l2: RedisCache) -> None:
+    """It looked, chose an epoch, was paused; meanwhile another did, and all was flushed."""
+    seen = await l2.life(SHARD)
+    assert await l2.establish(ShardState(SHARD, 5, 3))
+    await l2._client.delete(l2.keys.head(SHARD))
+    assert not await l2.establish(ShardState(SHARD, 0, 2), seen)
+    assert (await l2.heads())[SHARD] is None
+    assert await l2.establish(ShardState(SHARD, 6, 4), await l2.life(SHARD))
+
+
+async def test_another_life_of_the_database_is_not_told_apart_by_numbers(
+    cache: RedisCache,
+) -> None:
+    """A restore gives epochs and sequences a second time (R12)."""
+    restored = ShardState(SHARD, 6, 1, "another life")
+    assert (await cache.invalidate(restored, [news(6)])).outcome is Outcome.SUSPECT

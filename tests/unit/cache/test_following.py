@@ -124,6 +124,20 @@ def test_a_lease_can_be_ended() -> None:
     assert following.lease_until == 0.0
 
 
+def test_news_of_another_life_do_not_move_the_watermark() -> None:
+    following = started()
+    following.hear(6, 1.0, epoch=2)
+    assert (following.watermark, following.latest) == (5, 5)
+    following.hear(7, 1.0, epoch=1)
+    assert (following.watermark, following.latest) == (5, 7)
+    following.hear(6, 1.0)
+    assert following.watermark == 7
+    waiting = Following(L)
+    waiting.hear(6, 0.0, epoch=9)
+    assert waiting.beat(0.0, beat(5), 0.1) is Verdict.STARTED
+    assert waiting.watermark == 5
+
+
 @given(
     st.lists(
         st.one_of(

@@ -16,6 +16,7 @@ class Recorder:
     def __init__(self) -> None:
         self.lease_until = 0.0
         self.told: list[tuple[str, object]] = []
+        self.latest: dict[int, int] = {}
 
     def drop(self, need: Need) -> None:
         self.told.append(("drop", need))
@@ -37,6 +38,9 @@ class Recorder:
 
     def doom_all(self) -> None:
         self.told.append(("doom_all", None))
+
+    def reached(self, shard: int, seq: int) -> None:
+        self.latest[shard] = seq
 
 
 @pytest.fixture

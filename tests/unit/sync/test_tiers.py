@@ -12,6 +12,7 @@ from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import User, VerifiedToken
 from sidecar.model.need import ABSENT, Absent, RolesNeed, SessionNeed, TokenNeed, UserNeed
 from sidecar.model.reason import Reason
+from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Cache, Features
 from sidecar.sync import tiers as tiers_module
 from sidecar.sync.keyspace import Head, StoreFact, StoreNeed
@@ -408,3 +409,22 @@ async def test_a_refresh_that_news_has_overtaken_is_not_kept(world: World) -> No
     world.primary.reads[0].set_result(user(1))
     await settled()
     assert world.remembered() is None
+
+
+async def test_what_redis_knew_before_the_news_is_a_miss(world: World) -> None:
+    """A change was applied here before Redis was told of it: the writer's own read must not win."""
+    shelf = Shelf()
+    shelf.facts[ALICE] = user(1)
+    one = World(redis=shelf)
+    shard = shard_of("acme")
+    one.tiers.reached(shard, 2)
+    loading = one.load()
+    await one.primary.asked(1)
+    one.primary.reads[0].set_result(user(2))
+    assert (await loading).fact == user(2)
+    assert not shelf.filled.is_set(), "nor is a fill with that head tried"
+    one.memory.drop(ALICE)
+    one.tiers.reached(shard, 1)
+    assert (await one.load()).tier is Tier.REDIS
+    await one.tiers.close()
+    assert world is not one
