@@ -33,11 +33,6 @@ _SHARD: Final = shard_of("acme")
 PREFIX: Final = "late"
 
 
-def gap(reason: str) -> pytest.MarkDecorator:
-    """Known, and to be closed: then this mark goes."""
-    return pytest.mark.xfail(reason=reason, strict=False)
-
-
 class LateCache(RedisCache):
     """Of a relay that stands still before it tells Redis of an epoch."""
 
@@ -131,7 +126,6 @@ async def _a_lease() -> None:
     await asyncio.sleep(CACHE.lease_seconds * 1.1)
 
 
-@gap("the age of an epoch counts from its choice, not from its beginning")
 async def test_an_epoch_that_began_late_is_young(plane: Plane) -> None:
     """Until it begins, Redis vouches for the epoch before, whose members it then forgets."""
     # Whoever chose this one has crashed since.
@@ -144,7 +138,6 @@ async def test_an_epoch_that_began_late_is_young(plane: Plane) -> None:
     assert found.level is Level.PUBLISHED, "a lease of the epoch before may still run"
 
 
-@gap("two that choose an epoch at once share it, and each begins it")
 async def test_an_epoch_that_began_twice_is_young(plane: Plane) -> None:
     """The second time it is another life of Redis's content, without the members of the first."""
     await plane.forget()
@@ -160,7 +153,6 @@ async def test_an_epoch_that_began_twice_is_young(plane: Plane) -> None:
     assert found.level is Level.PUBLISHED, "a lease of the first life may still run"
 
 
-@gap("a sidecar believes any epoch, also one that PostgreSQL has left behind")
 async def test_an_epoch_that_is_over_gives_no_lease(
     plane: Plane, redis: Redis, database: str
 ) -> None:

@@ -35,7 +35,7 @@ class _Machines:
         self.fill, self.doomed, self.rules = sidecar.fill, sidecar.doomed, rules
         self.following = Following(L)
         for slot, kept in zip(SLOTS, sidecar.following, strict=True):
-            setattr(self.following, slot, set(kept) if isinstance(kept, frozenset) else kept)
+            setattr(self.following, slot, dict(kept) if isinstance(kept, frozenset) else kept)
         self.flights: Flights[int] = Flights()
         self.reads: dict[Flight[int], Read] = {}
         self.queued: list[int] = []

@@ -97,8 +97,8 @@ class Sidecar(NamedTuple):
     @property
     def latest_news(self) -> int:
         """The highest sequence it has heard of, in order or not."""
-        early: frozenset[int] = self.following[_EARLY]  # type: ignore[assignment]  # so it is
-        return max(early, default=self.watermark or 0)
+        early: frozenset[tuple[int, int]] = self.following[_EARLY]  # type: ignore[assignment]  # so it is
+        return max((seq for seq, _ in early), default=self.watermark or 0)
 
 
 def still(following: Following) -> tuple[object, ...]:
@@ -106,8 +106,8 @@ def still(following: Following) -> tuple[object, ...]:
     found: list[object] = []
     for slot in SLOTS:
         kept = getattr(following, slot)
-        if isinstance(kept, set):
-            kept = frozenset(kept)
+        if isinstance(kept, dict):
+            kept = frozenset(kept.items())
         elif slot == "lease_until":
             kept = max(NOW, round(kept, 3))
         elif slot == "_behind_since" and kept is not None:
