@@ -139,6 +139,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
                 backlog=root.listen.backlog,
             )
         )
+        server.is_accepting = True
         yield traffic, admin
 
 
@@ -248,6 +249,8 @@ async def _unready(server: SidecarServer, deciding: Deciding) -> str:
     """
     if server.is_draining:
         return "draining"
+    if not server.is_accepting:
+        return "starting"
     if instant() < deciding.memory.lease_until:
         return ""
     try:

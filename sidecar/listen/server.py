@@ -31,6 +31,10 @@ class SidecarServer(web.Server):
         trusted: whose X-Forwarded-* is believed.
         begin: starts the life of a request (`pipeline`).
         sweeper: looks at the deadlines of connections.
+
+    Attributes:
+        refused_connections: closed at once because there were too many.
+        is_accepting: whether clients can connect; set by whoever opens the listener.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class SidecarServer(web.Server):
         )
         self.now: Final = asyncio.get_running_loop().time
         self.refused_connections = 0
+        self.is_accepting = False
         self._trusted = trusted
         self._sweeper = sweeper
         self._downstreams: set[Downstream] = set()

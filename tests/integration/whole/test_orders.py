@@ -4,10 +4,16 @@ import asyncio
 import io
 import json
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import aiohttp
 import pytest
 
 from sidecar.accounts import Sessions
+from sidecar.assembly import serving
+from sidecar.assembly.deciding import Deciding
 from sidecar.authenticate.opaque import signing_key
 from sidecar.clock import wall
 from sidecar.embedded import EmbeddedStack
@@ -220,6 +226,33 @@ async def test_without_redis_it_stays_ready(start: Start) -> None:
         assert await whole.metric("sidecar_lease_valid") == 0.0
         async with whole.session.get(whole.admin + "/readyz") as answer:
             assert (answer.status, await answer.text()) == (200, "ready\n")
+
+
+async def test_it_is_not_ready_before_clients_can_connect(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    async def look(deciding: Deciding) -> None:
+        """In the place of warming: the admin listener is up, the other is not."""
+        for address in admin_addresses:
+            async with aiohttp.ClientSession() as session, session.get(address) as answer:
+                told.append((answer.status, await answer.text()))
+        assert deciding
+
+    admin_addresses: list[str] = []
+    listening = serving._listening
+
+    @asynccontextmanager
+    async def noting(*arguments: Any, **more: Any) -> AsyncIterator[str]:
+        async with listening(*arguments, **more) as address:
+            admin_addresses.append(address + "/readyz")
+            yield address
+
+    monkeypatch.setattr(serving, "_listening", noting)
+    monkeypatch.setattr(Deciding, "warm", look)
+    async with start():
+        assert told == [(503, "not ready: starting\n")]
 
 
 async def test_nothing_of_the_admin_listener_is_reachable_by_clients(start: Start) -> None:
