@@ -238,7 +238,7 @@ async def test_it_is_not_ready_before_clients_can_connect(
         for address in admin_addresses:
             async with aiohttp.ClientSession() as session, session.get(address) as answer:
                 told.append((answer.status, await answer.text()))
-        assert deciding
+        assert deciding.memory.statistics().users.entries == 0
 
     admin_addresses: list[str] = []
     listening = serving._listening
