@@ -115,8 +115,13 @@ async def answer(world: World, number: str, method: str, writer: asyncio.StreamW
         await world.send(writer, octets[: len(octets) // 2])
         return False
     if 0.85 < chance < 0.9:
-        # More than was announced: it must reach nobody.
-        octets += b"HTTP/1.1 200 OK\r\nX-Number: planted\r\nContent-Length: 0\r\n\r\n"
+        # More than was announced, in the same segment: it must reach nobody. (What comes when the
+        # connection serves the next request already cannot be told from its answer: HTTP/1.1.)
+        body = f"<{number}>".encode()
+        head = f"HTTP/1.1 200 OK\r\nX-Number: {number}\r\nContent-Length: {len(body)}\r\n\r\n"
+        planted = b"HTTP/1.1 200 OK\r\nX-Number: planted\r\nContent-Length: 0\r\n\r\n"
+        writer.write(head.encode() + (b"" if method == "HEAD" else body) + planted)
+        return True
     await world.send(writer, octets)
     return not ends
 
