@@ -118,9 +118,10 @@ async def answer(world: World, number: str, method: str, writer: asyncio.StreamW
         # More than was announced, in the same segment: it must reach nobody. (What comes when the
         # connection serves the next request already cannot be told from its answer: HTTP/1.1.)
         body = f"<{number}>".encode()
-        head = f"HTTP/1.1 200 OK\r\nX-Number: {number}\r\nContent-Length: {len(body)}\r\n\r\n"
+        fields = f"X-Number: {number}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         planted = b"HTTP/1.1 200 OK\r\nX-Number: planted\r\nContent-Length: 0\r\n\r\n"
-        writer.write(head.encode() + (b"" if method == "HEAD" else body) + planted)
+        answered = b"" if method == "HEAD" else body
+        writer.write(b"HTTP/1.1 200 OK\r\n" + fields + answered + planted)
         return True
     await world.send(writer, octets)
     return not ends
