@@ -90,7 +90,7 @@ def snapshot_of(routes: int, grants: int, *, memo: bool = True) -> tuple[Snapsho
     )
     credentials = CredentialRules(Credentials(token_key=SECRET, issuers=(issuer,)))
     memory = Memory(Cache(), jitter=lambda: 0.5)
-    memory.lease_until = INSTANT + 1e9
+    memory.lease_all(INSTANT + 1e9)
     memory.put(UserNeed("acme", "ann"), user_of(grants), INSTANT)
     memory.put(RolesNeed("acme"), GRAPH, INSTANT)
     snapshot = Snapshot(

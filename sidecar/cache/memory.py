@@ -2,7 +2,9 @@
 
 Facts of the stores (sessions, users, role graphs, and that one of them is absent) are used only
 under the lease (SYNC.md, "In each sidecar"): without proof that the news flows, nothing of them is
-found. Verified tokens need no lease: they prove themselves, and refer to a user who does.
+found. The lease is one for each shard (R11): a decision finds what it needs only where the news of
+its tenant's shard is known to flow, and one that stands still takes nothing from the others.
+Verified tokens need no lease: they prove themselves, and refer to a user who does.
 
 Whether a value read *before* an invalidation may be put *after* it is not judged here but by the
 flight that loads it. Here an older version never replaces a newer one, and that is all.
@@ -28,16 +30,17 @@ from sidecar.model.need import (
     SessionNeed,
     TokenNeed,
     UserNeed,
+    shard_of_need,
 )
 from sidecar.model.reason import STATUS, Reason
-from sidecar.model.shard import shard_of
+from sidecar.model.shard import SHARDS, shard_of
 from sidecar.settings.schema import Cache
 
 # How a fact is named within its region. Never the secret itself: digests for credentials.
 _Key = bytes | UserNeed | RolesNeed
 # What is kept; the monotonic instant from which on it is not used; the one from which on whoever
-# finds it has it read anew in the background.
-_Kept = tuple[Found | Denial, float, float]
+# finds it has it read anew in the background; the place of its shard's lease.
+_Kept = tuple[Found | Denial, float, float, int]
 _Region = S3Fifo[_Key, _Kept]
 
 # Refusals of tokens that a change of keys may turn around.
@@ -47,6 +50,8 @@ _SHORTEST: Final = 0.9
 # Read anew when this much of its time is over: what is in use never expires under a request.
 _AHEAD: Final = 0.8
 _NEVER: Final = float("inf")
+# Behind the leases of the shards: one that never ends, for tokens.
+_NO_SHARD: Final = SHARDS
 # Waiting to be read anew; more than this in a moment are left to expire.
 _MOST_DUE: Final = 1000
 _SPREAD: Final = 0.2
@@ -72,12 +77,7 @@ class Statistics(msgspec.Struct, frozen=True, gc=False):
 
 
 class Memory:
-    """The first cache level. One thread only.
-
-    Attributes:
-        lease_until: monotonic instant until which facts of the stores may be used; set by whoever
-            follows the news, 0 at the start: then nothing is used.
-    """
+    """The first cache level. One thread only. It begins without a lease: nothing is used."""
 
     __slots__ = (
         "_ahead",
@@ -85,13 +85,13 @@ class Memory:
         "_enabled",
         "_jitter",
         "_keep_absent",
+        "_leases",
         "_negative",
         "_role_graphs",
         "_sessions",
         "_sizes",
         "_tokens",
         "_users",
-        "lease_until",
     )
 
     def __init__(
@@ -118,13 +118,35 @@ class Memory:
         self._enabled = enabled
         self._ahead = ahead
         self._due: deque[Need] = deque()
-        self.lease_until = 0.0
+        # Looked at after each hit, hence a list and no method.
+        self._leases = [0.0] * SHARDS + [_NEVER]
         self._sessions: _Region = S3Fifo(sizes.sessions)
         self._tokens: _Region = S3Fifo(sizes.tokens)
         self._users: _Region = S3Fifo(sizes.users)
         self._role_graphs: _Region = S3Fifo(sizes.role_graphs)
         # One for all kinds: a flood of bad credentials evicts other bad ones, never good ones.
         self._negative: _Region = S3Fifo(sizes.negative)
+
+    @property
+    def lease_until(self) -> float:
+        """Monotonic instant until which facts of all shards may be used."""
+        return min(self._leases)
+
+    def lease(self, shard: int, until: float, /) -> None:
+        """Facts of `shard` may be used until the monotonic instant `until`."""
+        self._leases[shard] = until
+
+    def lease_all(self, until: float) -> None:
+        """The same for all shards."""
+        self._leases[:SHARDS] = [until] * SHARDS
+
+    def is_leased(self, shard: int, now: float) -> bool:
+        """Whether facts of `shard` may be used at the monotonic instant `now`."""
+        return now < self._leases[shard]
+
+    def leased_shards(self, now: float) -> int:
+        """Of how many shards facts may be used at the monotonic instant `now`."""
+        return sum(now < until for until in self._leases[:SHARDS])
 
     def find(self, need: Need, now: float) -> Found | Denial | None:
         """What is known about `need` at the monotonic instant `now`, or None.
@@ -144,12 +166,12 @@ class Memory:
             region, key = self._sessions, need[0]
         else:
             region, key = self._tokens, need[0]
-        if now >= self.lease_until and kind is not TokenNeed:
-            region.misses += 1
-            return None
         kept = region.get(key)
         if kept is not None:
             if now < kept[1]:
+                if now >= self._leases[kept[3]]:
+                    _uncount(region)
+                    return None
                 if now >= kept[2]:
                     self._fall_due(need, region, key, kept)
                 return kept[0]
@@ -167,11 +189,12 @@ class Memory:
         if not self._enabled:
             return
         region, key = self._place(need)
+        shard = _NO_SHARD if isinstance(need, TokenNeed) else shard_of_need(need)
         if isinstance(found, Absent | Denial):
             region.delete(key)
             if self._keep_absent and _worth_keeping(found):
                 until = now + self._sizes.negative_seconds * self._stretch()
-                self._negative.put(key, (found, until, _NEVER))
+                self._negative.put(key, (found, until, _NEVER, shard))
             return
         kept = region.peek(key)
         if kept is not None:
@@ -184,7 +207,7 @@ class Memory:
         seconds = self._sizes.entry_seconds * self._stretch()
         refreshes = self._ahead and not isinstance(need, TokenNeed)
         due = now + _AHEAD * seconds if refreshes else _NEVER
-        region.put(key, (found, now + seconds, due))
+        region.put(key, (found, now + seconds, due, shard))
 
     def take_due(self, most: int) -> list[Need]:
         """Up to `most` needs in use that will soon expire; each is given once."""
@@ -255,9 +278,17 @@ class Memory:
                 self._negative.delete(key)
 
     def flush(self) -> None:
-        """Forget everything. The lease is left to whoever sets it."""
+        """Forget everything. The leases are left to whoever sets them."""
         for region in self._regions().values():
             region.clear()
+
+    def flush_shard(self, shard: int) -> None:
+        """Forget all facts of one shard. O(facts in memory), and rare."""
+        for region in self._regions().values():
+            for key in list(region):
+                kept = region.peek(key)
+                if kept is not None and kept[3] == shard:
+                    region.delete(key)
 
     def statistics(self) -> Statistics:
         """The counters of all regions."""
@@ -269,15 +300,20 @@ class Memory:
         )
 
     def _fall_due(self, need: Need, region: _Region, key: _Key, kept: _Kept) -> None:
-        region.put(key, (kept[0], kept[1], _NEVER))
+        region.put(key, (kept[0], kept[1], _NEVER, kept[3]))
         if len(self._due) < _MOST_DUE:
             self._due.append(need)
 
     def _find_negative(self, key: _Key, now: float) -> Found | Denial | None:
         kept = self._negative.get(key)
-        if kept is None or now < kept[1]:
-            return None if kept is None else kept[0]
-        _discard(self._negative, key)
+        if kept is None:
+            return None
+        if now >= kept[1]:
+            _discard(self._negative, key)
+        elif now >= self._leases[kept[3]]:
+            _uncount(self._negative)
+        else:
+            return kept[0]
         return None
 
     def _place(self, need: Need) -> tuple[_Region, _Key]:
@@ -320,7 +356,12 @@ def _version(found: Found | Denial) -> int:
 
 
 def _discard(region: _Region, key: _Key) -> None:
-    """Remove what a `get` has just found too old: that was no hit."""
+    """Remove what a `get` has just found too old."""
     region.delete(key)
+    _uncount(region)
+
+
+def _uncount(region: _Region) -> None:
+    """What a `get` has just found may not be used: that was no hit."""
     region.hits -= 1
     region.misses += 1

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from sidecar.model.facts import RoleGraph, Session, User, VerifiedToken
+from sidecar.model.shard import SHARDS, shard_of
 
 
 class SessionNeed(NamedTuple):
@@ -59,7 +60,13 @@ class RolesNeed(NamedTuple):
     of: str = "tenant"
 
 
-Need = SessionNeed | TokenNeed | UserNeed | RolesNeed
+StoreNeed = SessionNeed | UserNeed | RolesNeed
+Need = StoreNeed | TokenNeed
+
+
+def shard_of_need(need: StoreNeed) -> int:
+    """The shard whose news speaks of `need`."""
+    return need.shard % SHARDS if isinstance(need, SessionNeed) else shard_of(need.tenant)
 
 
 class Absent(Enum):

@@ -12,7 +12,7 @@ from typing import Final
 from sidecar.cache.memory import Memory
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import Fact
-from sidecar.model.need import Absent, RolesNeed, UserNeed
+from sidecar.model.need import Absent, RolesNeed, UserNeed, shard_of_need
 from sidecar.sync.tiers import Primary
 
 _log: Final = logging.getLogger(__name__)
@@ -86,5 +86,5 @@ class Auditor:
                 _log.error("a fact in memory was older than a lease allows: %s", need)
 
     def _is_still_used(self, need: UserNeed | RolesNeed, fact: Fact) -> bool:
-        leased = self._instant() < self._memory.lease_until
+        leased = self._memory.is_leased(shard_of_need(need), self._instant())
         return leased and self._memory.holds(need, fact)

@@ -17,7 +17,14 @@ PATIENCE_SECONDS: Final = 0.05
 class Forgets(Protocol):
     """The memory, as far as the news concerns it (`cache.memory.Memory`)."""
 
-    lease_until: float
+    @property
+    def lease_until(self) -> float:
+        """Until when facts of all shards may be used."""
+        ...
+
+    def lease(self, shard: int, until: float, /) -> None:
+        """Facts of a shard may be used until this instant."""
+        ...
 
     def drop(self, need: Need) -> None:
         """Forget one fact."""
@@ -33,6 +40,10 @@ class Forgets(Protocol):
 
     def flush(self) -> None:
         """Forget everything."""
+        ...
+
+    def flush_shard(self, shard: int) -> None:
+        """Forget everything of one shard."""
         ...
 
 
@@ -106,13 +117,16 @@ class Follower:
         verdict = following.beat(sent, answer, now)
         if verdict is not Verdict.RENEWED:
             self.resyncs[verdict.name.lower().replace("_", "-")] += 1
-        if verdict in {Verdict.STARTED, Verdict.FLUSH}:
+        if verdict is Verdict.FLUSH:
+            # All shards are of one life of PostgreSQL's data.
             self._forget_all()
+        elif verdict is Verdict.STARTED:
+            self._memory.flush_shard(shard)
+            self._flights.doom_all()
         elif verdict is Verdict.NEW_EPOCH:
             self._flights.doom_all()
         self._flights.reached(shard, following.latest)
-        # A decision needs a lease on each shard it depends on (R11): on all, to keep it simple.
-        self._memory.lease_until = min(each.lease_until for each in self._shards)
+        self._memory.lease(shard, following.lease_until)
         return verdict
 
     def missing(self, now: float, patience: float = PATIENCE_SECONDS) -> list[Missing]:
@@ -125,7 +139,7 @@ class Follower:
         return found
 
     def replay(self, missing: Missing, found: Iterable[News], now: float) -> None:
-        """Apply what was found of `missing`; where that is not all, forget everything instead."""
+        """Apply what was found of `missing`; where that is not all, forget the shard instead."""
         # Reads that began before may have seen the state before any of these changes (R5).
         self._flights.doom_all()
         self.resyncs["replayed"] += 1
@@ -136,19 +150,23 @@ class Follower:
                 heard.add(news.seq)
         if not heard.issuperset(range(missing.first, missing.last + 1)):
             self.resyncs["lost"] += 1
-            self._forget_all()
+            self._memory.flush_shard(missing.shard)
             self._shards[missing.shard].skip_to(missing.last)
             self._flights.reached(missing.shard, self._shards[missing.shard].latest)
 
-    def resubscribed(self) -> None:
-        """News may have been missed: no lease until a heartbeat has said so or otherwise."""
+    def resubscribed(self, shards: Iterable[int] | None = None) -> None:
+        """News may have been missed: no lease until a heartbeat has said so or otherwise.
+
+        Args:
+            shards: whose news; all of them for None.
+        """
         self.resyncs["resubscribed"] += 1
-        for following in self._shards:
-            following.lapse()
-        self._memory.lease_until = 0.0
+        for shard in range(SHARDS) if shards is None else shards:
+            self._shards[shard].lapse()
+            self._memory.lease(shard, 0.0)
 
     def is_leased(self, now: float) -> bool:
-        """Whether memory may be used at the instant `now`."""
+        """Whether all of memory may be used at the instant `now`."""
         return now < self._memory.lease_until
 
     def watermark(self, shard: int) -> int | None:

@@ -8,10 +8,9 @@ import zstandard
 
 from sidecar.model.change import Change, ChangeKind
 from sidecar.model.facts import Fact, RoleGraph, Session, User
-from sidecar.model.need import RolesNeed, SessionNeed, UserNeed
-from sidecar.model.shard import SHARDS, shard_of
+from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed, shard_of_need
+from sidecar.model.shard import SHARDS
 
-StoreNeed = SessionNeed | UserNeed | RolesNeed
 StoreFact = Session | User | RoleGraph
 
 # Raise it when a fact changes in another way than by new fields with defaults at the end.
@@ -83,11 +82,6 @@ _envelopes: Final = msgspec.msgpack.Decoder(Envelope)
 _facts: Final = {kind: msgspec.msgpack.Decoder(fact) for kind, fact in _KINDS.items()}
 _news: Final = msgspec.msgpack.Decoder(News)
 _encoder: Final = msgspec.msgpack.Encoder()
-
-
-def shard_of_need(need: StoreNeed) -> int:
-    """The shard whose news speaks of `need`."""
-    return need.shard % SHARDS if isinstance(need, SessionNeed) else shard_of(need.tenant)
 
 
 class Keyspace:

@@ -13,10 +13,18 @@ from sidecar.cache.memory import Memory
 from sidecar.model.decision import Denial
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import VerifiedToken
-from sidecar.model.need import Absent, Found, Need, SessionNeed, TokenNeed
+from sidecar.model.need import (
+    Absent,
+    Found,
+    Need,
+    SessionNeed,
+    StoreNeed,
+    TokenNeed,
+    shard_of_need,
+)
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Features
-from sidecar.sync.keyspace import Head, StoreFact, StoreNeed, shard_of_need
+from sidecar.sync.keyspace import Head, StoreFact
 from sidecar.sync.redis_cache import Look, RedisCache
 
 
@@ -56,7 +64,7 @@ class Tiers:
     """Answers needs. Reads run in tasks of their own: who gives up waiting cancels nobody else.
 
     Args:
-        memory: the first level; its lease also says whether Redis is trusted (R8).
+        memory: the first level; its leases also say whether Redis is trusted (R8).
         primary: PostgreSQL.
         redis: the second level, if there is one.
         verify: resolves tokens.
@@ -106,7 +114,7 @@ class Tiers:
             return self._count(await self._load_token(need))
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         if self._share:
-            flight = self._flights.board(need, waiter, leased=self._leased())
+            flight = self._flights.board(need, waiter, leased=self._is_leased(need))
         else:
             flight = self._flights.alone(need, waiter)
         if flight is not None:
@@ -162,8 +170,8 @@ class Tiers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _leased(self) -> bool:
-        return self._instant() < self._memory.lease_until
+    def _is_leased(self, need: StoreNeed) -> bool:
+        return self._memory.is_leased(shard_of_need(need), self._instant())
 
     def _count(self, loaded: Loaded) -> Loaded:
         self.counts[loaded.tier] += 1
@@ -236,7 +244,7 @@ class Tiers:
     async def _read(self, need: Need) -> tuple[Loaded, Head | None]:
         assert not isinstance(need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
         head = None
-        if self._redis is not None and self._leased():
+        if self._redis is not None and self._is_leased(need):
             look = await self._look(self._redis, need)
             # A change may have been applied here before Redis was told of it, or while we asked a
             # master that was replaced: what was found is then older than what is known.

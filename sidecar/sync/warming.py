@@ -15,11 +15,10 @@ from redis.exceptions import RedisError
 
 from sidecar.cache.memory import Memory
 from sidecar.model.errors import StoresUnavailable
-from sidecar.model.need import RolesNeed, SessionNeed, UserNeed
+from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed, shard_of_need
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Cache
 from sidecar.sync.cancellation import heed_cancellation
-from sidecar.sync.keyspace import StoreNeed, shard_of_need
 from sidecar.sync.tiers import Tiers
 
 _log: Final = logging.getLogger(__name__)

@@ -122,7 +122,7 @@ def build(document: dict[str, Any], *, memory: bool = True, memo: bool = True) -
     issuer = Issuer(issuer=ISSUER, audiences=("app",), jwks=Jwks(file="keys"), tenant="acme")
     credentials = CredentialRules(Credentials(token_key=SECRET, issuers=(issuer,)))
     regions = Memory(Cache(), jitter=lambda: 0.5, enabled=memory)
-    regions.lease_until = INSTANT + 1
+    regions.lease_all(INSTANT + 1)
     rules = msgspec.convert(document["routes"], list[RouteRule])
     own = [
         compile_route("/_sidecar/me", name="me", methods=("GET",), upstream="sidecar"),

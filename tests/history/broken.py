@@ -5,8 +5,8 @@ import math
 from sidecar.cache.acknowledgement import Bounds
 from sidecar.cache.following import Beat, Following, Verdict
 from sidecar.cache.memory import Memory
-from sidecar.model.need import Need
-from sidecar.sync.keyspace import Head, StoreFact, StoreNeed, shard_of_need
+from sidecar.model.need import Need, StoreNeed, shard_of_need
+from sidecar.sync.keyspace import Head, StoreFact
 from sidecar.sync.redis_cache import RedisCache
 from sidecar.sync.tiers import Tiers
 from tests.history.core import CACHE, Mode
@@ -26,13 +26,8 @@ class _NothingDoomed(Tiers):
 class _Endless(Memory):
     __slots__ = ()
 
-    @property
-    def lease_until(self) -> float:
-        return math.inf
-
-    @lease_until.setter
-    def lease_until(self, until: float) -> None:
-        pass
+    def lease(self, shard: int, _: float, /) -> None:
+        super().lease(shard, math.inf)
 
 
 class _Trusting(Following):

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, cast
@@ -15,7 +15,7 @@ from sidecar.cache.memory import Memory
 from sidecar.clock import instant
 from sidecar.model.decision import Denial
 from sidecar.model.facts import VerifiedToken
-from sidecar.model.need import Absent, TokenNeed
+from sidecar.model.need import Absent, StoreNeed, TokenNeed
 from sidecar.settings.schema import Cache, Features, Postgres, Redis
 from sidecar.store.facts import FactStore
 from sidecar.store.outbox import Outbox
@@ -23,7 +23,7 @@ from sidecar.store.pool import Pool
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
-from sidecar.sync.keyspace import News, StoreFact, StoreNeed
+from sidecar.sync.keyspace import News, StoreFact
 from sidecar.sync.redis_cache import RedisCache, open_client
 from sidecar.sync.tiers import Tiers
 from tests.servers import Proxy
@@ -71,8 +71,8 @@ class Ear:
         else:
             self._held.append(news)
 
-    def resubscribed(self) -> None:
-        self._follower.resubscribed()
+    def resubscribed(self, shards: Iterable[int] | None = None) -> None:
+        self._follower.resubscribed(shards)
 
     def hold(self) -> None:
         """What comes is kept back."""

@@ -74,7 +74,7 @@ def test_what_is_remembered_is_not_asked_for(world: World) -> None:
 def test_without_the_lease_everything_is_asked_for(world: World) -> None:
     head = ask(world)
     assert reason(world.ask(head, NOW)) is Reason.AUTHENTICATED
-    world.snapshot.memory.lease_until = INSTANT
+    world.snapshot.memory.lease_all(INSTANT)
     assert needs(decide(head, NOW, INSTANT, world.snapshot)) == (session_need("ann"),)
 
 

@@ -463,7 +463,7 @@ async def test_both_down_is_unavailable_in_time(
         async with Pool(Postgres(dsn=dsn)) as pool:
             sidecar = Sidecar(pool, redis_down, load_seconds=0.1)
             # As if the news had just ended.
-            sidecar.memory.lease_until = instant() + 1.0
+            sidecar.memory.lease_all(instant() + 1.0)
             loop = asyncio.get_running_loop()
             before = loop.time()
             outcomes = await asyncio.gather(

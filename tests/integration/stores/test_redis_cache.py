@@ -8,10 +8,10 @@ import redis.asyncio
 
 from sidecar.model.change import Change, ChangeKind, ShardState
 from sidecar.model.facts import Role, RoleGraph, Session, User
-from sidecar.model.need import RolesNeed, SessionNeed, UserNeed
+from sidecar.model.need import RolesNeed, SessionNeed, UserNeed, StoreNeed
 from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Redis
-from sidecar.sync.keyspace import Head, Keyspace, StoreFact, StoreNeed, encode_fact
+from sidecar.sync.keyspace import Head, Keyspace, StoreFact, encode_fact
 from sidecar.sync.redis_cache import Look, Outcome, RedisCache, Told, open_client
 from tests.servers import Proxy
 

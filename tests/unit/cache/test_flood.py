@@ -128,7 +128,7 @@ def shell() -> Shell:
     world = build(DOCUMENT)
     jitter = random.Random(1).random
     world.snapshot.memory = Memory(SIZES, jitter=jitter)
-    world.snapshot.memory.lease_until = INSTANT + 1
+    world.snapshot.memory.lease_all(INSTANT + 1)
     return Shell(world)
 
 

@@ -7,9 +7,10 @@ from sidecar.model.decision import Denial
 from sidecar.model.facts import RoleGraph, Session, User, VerifiedToken
 from sidecar.model.need import ABSENT, Found, Need, RolesNeed, SessionNeed, TokenNeed, UserNeed
 from sidecar.model.reason import Reason
+from sidecar.model.shard import SHARDS, shard_of
 from sidecar.settings.schema import Cache
 
-SESSION = SessionNeed(b"d" * 32, 3)
+SESSION = SessionNeed(b"d" * 32, shard_of("acme"))
 TOKEN = TokenNeed(b"k" * 16, "a.b.c")
 ANN = UserNeed("acme", "ann")
 ROLES = RolesNeed("acme")
@@ -34,7 +35,7 @@ FACTS: list[tuple[Need, Found]] = [
 @pytest.fixture
 def memory() -> Memory:
     made = Memory(Cache(), jitter=lambda: 0.5)
-    made.lease_until = 10_000.0
+    made.lease_all(10_000.0)
     return made
 
 
@@ -47,7 +48,7 @@ def test_what_was_put_is_found(memory: Memory, need: Need, fact: Found) -> None:
 @pytest.mark.parametrize(("need", "fact"), FACTS)
 def test_facts_of_the_stores_need_the_lease(memory: Memory, need: Need, fact: Found) -> None:
     memory.put(need, fact, 0.0)
-    memory.lease_until = 1.0
+    memory.lease_all(1.0)
     assert memory.find(need, 0.9) is fact
     assert (memory.find(need, 1.0) is fact) is (need is TOKEN)
 
@@ -56,8 +57,40 @@ def test_facts_of_the_stores_need_the_lease(memory: Memory, need: Need, fact: Fo
 def test_absence_needs_the_lease_too(memory: Memory, need: Need) -> None:
     memory.put(need, ABSENT, 0.0)
     assert memory.find(need, 1.0) is ABSENT
-    memory.lease_until = 1.0
+    memory.lease_all(1.0)
     assert memory.find(need, 1.0) is None
+
+
+def test_each_tenant_needs_the_lease_of_its_own_shard(memory: Memory) -> None:
+    here, there = UserNeed("acme", "ann"), UserNeed("other", "ann")
+    assert shard_of("acme") != shard_of("other")
+    memory.put(here, user(), 0.0)
+    memory.put(there, ABSENT, 0.0)
+    memory.lease(shard_of("acme"), 1.0)
+    assert (memory.find(here, 1.0), memory.find(there, 1.0)) == (None, ABSENT)
+    assert (memory.lease_until, memory.leased_shards(1.0)) == (1.0, SHARDS - 1)
+    memory.lease(shard_of("acme"), 2.0)
+    memory.lease(shard_of("other"), 1.0)
+    assert memory.find(here, 1.0) == user(), "it was only not used"
+    assert memory.find(there, 1.0) is None
+    assert memory.is_leased(shard_of("acme"), 1.0)
+    assert not memory.is_leased(shard_of("other"), 1.0)
+    counted = memory.statistics()
+    assert (counted.users.hits, counted.users.misses) == (1, 3), "not used is a miss"
+    assert (counted.negative.hits, counted.negative.misses) == (1, 1)
+
+
+def test_a_shard_is_forgotten_without_the_others(memory: Memory) -> None:
+    session = SessionNeed(b"other", shard_of("other"))
+    for need in (*(need for need, _ in FACTS), UserNeed("other", "bob"), session):
+        memory.put(need, ABSENT, 0.0)
+    for need, fact in FACTS:
+        memory.put(need, fact, 0.0)
+    memory.flush_shard(shard_of("acme"))
+    assert memory.find(TOKEN, 0.0) is not None
+    assert memory.find(UserNeed("other", "bob"), 0.0) is ABSENT
+    assert memory.find(session, 0.0) is ABSENT
+    assert [memory.find(need, 0.0) for need in (SESSION, ANN, ROLES)] == [None] * 3
 
 
 def test_without_a_first_lease_nothing_is_used() -> None:
@@ -69,7 +102,7 @@ def test_without_a_first_lease_nothing_is_used() -> None:
 @pytest.mark.parametrize(("chance", "seconds"), [(0.0, 54.0), (0.5, 60.0), (1.0, 66.0)])
 def test_entries_expire_after_writing_with_jitter(chance: float, seconds: float) -> None:
     memory = Memory(Cache(entry_seconds=60.0), jitter=lambda: chance)
-    memory.lease_until = 1e6
+    memory.lease_all(1e6)
     memory.put(ANN, user(), 100.0)
     assert memory.find(ANN, 100.0 + seconds - 0.01) is not None
     assert memory.find(ANN, 100.0 + seconds + 0.01) is None
@@ -122,7 +155,7 @@ def test_absence_replaces_the_fact_and_the_fact_the_absence(memory: Memory) -> N
 
 def test_without_negative_entries_absence_still_removes_the_fact() -> None:
     memory = Memory(Cache(), jitter=lambda: 0.5, negative=False)
-    memory.lease_until = 10.0
+    memory.lease_all(10.0)
     memory.put(ANN, user(), 0.0)
     memory.put(ANN, ABSENT, 0.0)
     memory.put(TOKEN, Denial(Reason.BAD_SIGNATURE), 0.0)
@@ -132,7 +165,7 @@ def test_without_negative_entries_absence_still_removes_the_fact() -> None:
 
 def test_turned_off_it_finds_nothing() -> None:
     memory = Memory(Cache(), jitter=lambda: 0.5, enabled=False)
-    memory.lease_until = 10.0
+    memory.lease_all(10.0)
     for need, fact in FACTS:
         memory.put(need, fact, 0.0)
         assert memory.find(need, 0.0) is None
@@ -242,7 +275,7 @@ def test_what_is_in_use_falls_due_once_before_it_expires(memory: Memory) -> None
 
 def test_what_is_not_used_expires() -> None:
     memory = Memory(Cache(), jitter=lambda: 0.5, ahead=False)
-    memory.lease_until = 10_000.0
+    memory.lease_all(10_000.0)
     memory.put(ANN, user(), 0.0)
     assert memory.find(ANN, 59.0) is not None
     assert memory.take_due(10) == []

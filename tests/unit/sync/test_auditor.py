@@ -7,11 +7,11 @@ import pytest
 from sidecar.cache.memory import Memory
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import User
-from sidecar.model.need import ABSENT, Absent, RolesNeed, UserNeed
+from sidecar.model.need import ABSENT, Absent, RolesNeed, StoreNeed, UserNeed
 from sidecar.settings.schema import Cache
 from sidecar.sync import auditor as auditor_module
 from sidecar.sync.auditor import Auditor
-from sidecar.sync.keyspace import StoreFact, StoreNeed
+from sidecar.sync.keyspace import StoreFact
 
 ANN = UserNeed("acme", "ann")
 
@@ -37,7 +37,7 @@ class Truth:
 class World:
     def __init__(self) -> None:
         self.memory = Memory(Cache(), jitter=lambda: 0.5)
-        self.memory.lease_until = 1000.0
+        self.memory.lease_all(1000.0)
         self.memory.put(ANN, user(1), 0.0)
         self.truth = Truth()
         self.now = 1.0

@@ -14,9 +14,16 @@ class Recorder:
     """Stands for memory and flights; writes down what it is told."""
 
     def __init__(self) -> None:
-        self.lease_until = 0.0
+        self.leases = [0.0] * SHARDS
         self.told: list[tuple[str, object]] = []
         self.latest: dict[int, int] = {}
+
+    @property
+    def lease_until(self) -> float:
+        return min(self.leases)
+
+    def lease(self, shard: int, until: float) -> None:
+        self.leases[shard] = until
 
     def drop(self, need: Need) -> None:
         self.told.append(("drop", need))
@@ -29,6 +36,9 @@ class Recorder:
 
     def flush(self) -> None:
         self.told.append(("flush", None))
+
+    def flush_shard(self, shard: int) -> None:
+        self.told.append(("flush_shard", shard))
 
     def doom(self, need: Need) -> None:
         self.told.append(("doom", need))
@@ -119,21 +129,22 @@ def test_a_replay_dooms_what_is_read_and_closes_the_gap(
     assert follower.watermark(4) == 5, "a replay speaks of one shard"
 
 
-def test_what_cannot_be_replayed_is_made_up_for_by_forgetting_all(
+def test_what_cannot_be_replayed_is_made_up_for_by_forgetting_the_shard(
     follower: Follower, recorder: Recorder
 ) -> None:
     follower.apply(news(8), 1.0)
     recorder.told.clear()
     follower.replay(Missing(3, 6, 7), [news(7)], 1.1)
-    assert recorder.told[-2:] == FLUSHED
+    assert recorder.told[0] == ("doom_all", None), "before anything is put in memory again"
+    assert recorder.told[-1] == ("flush_shard", 3)
     assert (follower.watermark(3), follower.resyncs["lost"]) == (8, 1)
 
 
-def test_the_lease_holds_only_when_every_shard_has_one(
-    follower: Follower, recorder: Recorder
-) -> None:
+def test_each_shard_has_a_lease_of_its_own(follower: Follower, recorder: Recorder) -> None:
     renew(follower, but=7)
     assert recorder.lease_until == 0.0
+    assert recorder.leases[8] == pytest.approx(10.0 + LEASE)
+    assert not follower.is_leased(10.1), "all of memory only with all of them"
     follower.beaten(7, 10.2, Beat(5, 1, "a"), 10.3)
     assert recorder.lease_until == pytest.approx(10.0 + LEASE)
     assert follower.is_leased(10.5)
@@ -150,6 +161,8 @@ def test_a_subscription_ends_the_lease_until_the_next_heartbeat(
     assert recorder.told == [], "what is remembered is not forgotten"
     renew(follower)
     assert recorder.lease_until > 0
+    follower.resubscribed([3, 4])
+    assert [shard for shard, until in enumerate(recorder.leases) if not until] == [3, 4]
 
 
 def test_a_new_epoch_dooms_reads_and_keeps_memory(follower: Follower, recorder: Recorder) -> None:

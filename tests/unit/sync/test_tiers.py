@@ -10,12 +10,20 @@ from sidecar.cache.memory import Memory
 from sidecar.model.decision import Denial
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import User, VerifiedToken
-from sidecar.model.need import ABSENT, Absent, RolesNeed, SessionNeed, TokenNeed, UserNeed
+from sidecar.model.need import (
+    ABSENT,
+    Absent,
+    RolesNeed,
+    SessionNeed,
+    StoreNeed,
+    TokenNeed,
+    UserNeed,
+)
 from sidecar.model.reason import Reason
 from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Cache, Features
 from sidecar.sync import tiers as tiers_module
-from sidecar.sync.keyspace import Head, StoreFact, StoreNeed
+from sidecar.sync.keyspace import Head, StoreFact
 from sidecar.sync.redis_cache import Look, RedisCache
 from sidecar.sync.tiers import Loaded, Tier, Tiers
 
@@ -77,7 +85,7 @@ class World:
     ) -> None:
         self.now = 1000.0
         self.memory = Memory(Cache(), jitter=lambda: 0.5)
-        self.memory.lease_until = self.now + 1
+        self.memory.lease_all(self.now + 1)
         self.primary = Primary()
         self.verdict: VerifiedToken | Denial = VERIFIED
         self.tiers = Tiers(
@@ -185,7 +193,7 @@ async def test_a_tenants_change_dooms_what_may_be_its(
 
 
 async def test_without_a_lease_nobody_joins_a_read_that_started(world: World) -> None:
-    world.memory.lease_until = 0
+    world.memory.lease_all(0)
     first = world.load()
     await world.primary.asked(1)
     others = [world.load(), world.load()]
@@ -199,7 +207,7 @@ async def test_without_a_lease_nobody_joins_a_read_that_started(world: World) ->
 
 
 async def test_dooming_starts_the_read_that_waited(world: World) -> None:
-    world.memory.lease_until = 0
+    world.memory.lease_all(0)
     first = world.load()
     await world.primary.asked(1)
     second = world.load()
@@ -339,7 +347,7 @@ async def test_redis_is_not_trusted(without: str) -> None:
     shelf.facts[ALICE] = user(1)
     world = World(redis=shelf, features=Features(redis_cache=without != "feature"))
     if without == "lease":
-        world.memory.lease_until = world.now
+        world.memory.lease_all(world.now)
     shelf.away = without == "redis"
     waiting = world.load()
     await world.primary.asked(1)
@@ -361,7 +369,7 @@ async def test_a_fill_that_fails_is_only_counted() -> None:
 
 
 async def test_tokens_are_verified_and_kept_without_a_lease(world: World) -> None:
-    world.memory.lease_until = 0
+    world.memory.lease_all(0)
     assert await world.load(TOKEN) == Loaded(VERIFIED, Tier.VERIFIER)
     assert await world.load(TOKEN) == Loaded(VERIFIED, Tier.MEMORY)
 
@@ -379,7 +387,7 @@ async def test_what_is_in_use_is_read_anew_before_it_expires(
     world.memory.put(ALICE, user(1), world.now)
     task = asyncio.create_task(world.tiers.keep_fresh())
     world.now += 49
-    world.memory.lease_until = world.now + 1
+    world.memory.lease_all(world.now + 1)
     assert world.remembered() == user(1)
     await world.primary.asked(1)
     world.primary.reads[0].set_result(user(2))

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.model.need import RolesNeed, SessionNeed, UserNeed
-from sidecar.sync.keyspace import StoreNeed
+from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed
 from sidecar.sync.warming import decode_need, encode_need
 
 
