@@ -9,6 +9,7 @@ from sidecar.model.change import ChangeKind
 from sidecar.model.need import Need, RolesNeed, SessionNeed, UserNeed
 from sidecar.model.shard import SHARDS
 from sidecar.sync.keyspace import News
+from sidecar.sync.watch import Watch
 
 # Messages may overtake each other for this long before anybody is asked for what is missing.
 PATIENCE_SECONDS: Final = 0.05
@@ -88,6 +89,7 @@ class Follower:
         resyncs: by cause: ``started``, ``behind``, ``new-epoch``, ``flush``, ``suspect``,
             ``lost`` (neither the log nor the outbox had what was missing), ``resubscribed``.
         on_applied: called with the shard after each change, so that it can be confirmed at once.
+        watch: is told what is heard, for metrics.
     """
 
     def __init__(self, memory: Forgets, flights: Dooms, lease_seconds: float) -> None:
@@ -97,9 +99,16 @@ class Follower:
         self.applied = 0
         self.resyncs: Counter[str] = Counter()
         self.on_applied: Callable[[int], None] | None = None
+        self.watch: Watch | None = None
 
-    def apply(self, news: News, now: float) -> None:
-        """One change: forget at once what it concerns; then the watermark moves."""
+    def apply(self, news: News, now: float, *, live: bool = True) -> None:
+        """One change: forget at once what it concerns; then the watermark moves.
+
+        Args:
+            news: the change.
+            now: instant of hearing it.
+            live: whether it has just been published; not what is replayed.
+        """
         if not 0 <= news.shard < SHARDS:
             return
         if news.kind is not ChangeKind.EPOCH:
@@ -108,6 +117,8 @@ class Follower:
             following.hear(news.seq, now, news.epoch)
             self._flights.reached(news.shard, following.latest)
             self.applied += 1
+            if self.watch is not None and live:
+                self.watch.heard(news)
         if self.on_applied is not None:
             self.on_applied(news.shard)
 
@@ -115,6 +126,8 @@ class Follower:
         """What the answer to the heartbeat sent at the instant `sent` means, acted upon."""
         following = self._shards[shard]
         verdict = following.beat(sent, answer, now)
+        if self.watch is not None:
+            self.watch.beaten(shard, answer, verdict)
         if verdict is not Verdict.RENEWED:
             self.resyncs[verdict.name.lower().replace("_", "-")] += 1
         if verdict is Verdict.FLUSH:
@@ -146,7 +159,7 @@ class Follower:
         heard = set()
         for news in found:
             if news.shard == missing.shard:
-                self.apply(news, now)
+                self.apply(news, now, live=False)
                 heard.add(news.seq)
         if not heard.issuperset(range(missing.first, missing.last + 1)):
             self.resyncs["lost"] += 1

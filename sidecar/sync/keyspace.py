@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 import zstandard
 
+from sidecar.clock import wall
 from sidecar.model.change import Change, ChangeKind
 from sidecar.model.facts import Fact, RoleGraph, Session, User
 from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed, shard_of_need
@@ -66,7 +67,14 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class News(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A change as it is published: `epoch`, then the fields of `Change`."""
+    """A change as it is published: `epoch`, the fields of `Change`, and when.
+
+    New fields come at the end and have defaults: older releases skip what they do not know, and
+    what older releases publish lacks it.
+
+    Attributes:
+        published_ms: the publisher's wall clock in milliseconds; 0 where it is not known.
+    """
 
     epoch: int
     shard: int
@@ -76,6 +84,7 @@ class News(msgspec.Struct, frozen=True, gc=False, array_like=True):
     subject: str
     version: int
     payload: bytes
+    published_ms: int = 0
 
 
 _envelopes: Final = msgspec.msgpack.Decoder(Envelope)
@@ -190,8 +199,8 @@ def _digest(key: bytes) -> bytes:
 
 
 def encode_news(change: Change, epoch: int) -> bytes:
-    """`change` as a message."""
-    return _encoder.encode((epoch, *change))
+    """`change` as a message, published now."""
+    return _encoder.encode((epoch, *change, int(wall() * 1000)))
 
 
 def decode_news(message: bytes) -> News | None:
