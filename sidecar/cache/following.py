@@ -126,6 +126,9 @@ class Following:
             self._begin(answer)
             self.lease_until = 0.0
             return Verdict.FLUSH
+        if self.epoch is not None and answer.epoch < self.epoch:
+            # PostgreSQL chooses epochs in ascending order: a master that was replaced answered.
+            return Verdict.SUSPECT
         if answer.epoch != self.epoch:
             self.epoch = answer.epoch
             self._head = answer.head

@@ -88,6 +88,14 @@ def test_what_nobody_can_replay_is_skipped() -> None:
     assert following.watermark == 9
 
 
+def test_an_earlier_epoch_is_of_a_master_that_was_replaced() -> None:
+    following = started()
+    assert following.beat(1.0, beat(5, epoch=3), 1.1) is Verdict.NEW_EPOCH
+    assert following.beat(2.0, beat(9, epoch=2), 2.1) is Verdict.SUSPECT
+    assert (following.epoch, following.watermark, following.lease_until) == (3, 5, 0.0)
+    assert following.beat(3.0, beat(5, epoch=3), 3.1) is Verdict.RENEWED
+
+
 def test_a_new_epoch_keeps_the_watermark_and_renews_only_the_next_time() -> None:
     following = started()
     following.hear(6, 1.0)
