@@ -2,11 +2,11 @@
 
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 from sidecar.settings.address import Address, TcpAddress, is_loopback, parse_address, parse_upstream
 from sidecar.settings.check_credentials import check_credentials
 from sidecar.settings.check_fields import check_fields
+from sidecar.settings.check_redis import check_redis
 from sidecar.settings.checker import Checker
 from sidecar.settings.positions import Positions
 from sidecar.settings.problem import Findings, nearest
@@ -14,8 +14,6 @@ from sidecar.settings.schema import Root
 
 # Names of upstreams become labels of metrics.
 _UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
-# Braces would move keys to other slots of a Redis Cluster: they mark the hash tag.
-_PREFIX: Final = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
 
 
 def check(root: Root, positions: Positions, findings: Findings) -> None:
@@ -97,31 +95,8 @@ def check_stores(root: Root, checker: Checker) -> None:
             ("stores", "postgres", "pool_min"),
             f"must be at most pool_max, which is {stores.postgres.pool_max}",
         )
-    if stores.redis is None:
-        return
-    checker.parsed(("stores", "redis", "url"), stores.redis.url, _redis_url)
-    if not _PREFIX.fullmatch(stores.redis.prefix):
-        checker.wrong(
-            ("stores", "redis", "prefix"),
-            "must be 1 to 32 letters, digits and `_`, `.`, `:`, `-`",
-        )
-
-
-def _redis_url(url: str) -> str:
-    if url.startswith("unix:///"):
-        return url
-    if not url.startswith(("redis://", "rediss://")):
-        raise ValueError("redis://host:port, rediss://host:port (TLS) or unix:///path")
-    try:
-        parts = urlsplit(url)
-        complete, path = bool(parts.hostname) and parts.port != 0, parts.path
-    except ValueError:
-        complete, path = False, ""
-    if not complete:
-        raise ValueError("redis://host:port with a valid host and port")
-    if not re.fullmatch(r"/?|/[0-9]{1,4}", path):
-        raise ValueError("redis://host:port/number: after the slash stands a database's number")
-    return url
+    if stores.redis is not None:
+        check_redis(stores.redis, checker)
 
 
 def check_cache(root: Root, checker: Checker) -> None:

@@ -139,14 +139,32 @@ class Postgres(Settings, frozen=True):
 class Redis(Settings, frozen=True):
     """The second level and the news. `null` in the file runs without it."""
 
-    secrets: ClassVar[frozenset[str]] = frozenset({"url"})
+    secrets: ClassVar[frozenset[str]] = frozenset({"url", "password", "sentinel_password"})
 
-    # `redis://user:password@host:port/number`, `rediss://` for TLS, `unix:///path`. Secret.
-    url: str
+    # One server; a master that sentinels name; or a Cluster, whose nodes share the shards.
+    topology: Literal["standalone", "sentinel", "cluster"] = "standalone"
+    # For `standalone`, and required there: `redis://user:password@host:port/number`, `rediss://`
+    # for TLS, `unix:///path`. Secret.
+    url: str = ""
+    # For `sentinel` the sentinels, for `cluster` a few of its nodes, each `host:port`. The rest is
+    # found out from them, so name several: one of them has to be up.
+    nodes: tuple[str, ...] = ()
+    # For `sentinel`: the name under which the sentinels know the master.
+    service: str | None = None
+    # For `sentinel` and `cluster`: the user at the servers; without one, the default user.
+    username: str | None = None
+    # For `sentinel` and `cluster`: the password at the servers. Secret.
+    password: str | None = None
+    # For `sentinel`: the password at the sentinels themselves, where they ask for one. Secret.
+    sentinel_password: str | None = None
+    # For `sentinel` and `cluster`: TLS to all of them, with certificates that this machine trusts.
+    tls: bool = False
+    # For `sentinel`: the number of the database; a Cluster has only this one.
+    database: Annotated[int, Meta(ge=0, le=9999)] = 0
     # Beyond this PostgreSQL is asked: waiting for the cache must cost less than missing it.
     command_seconds: Positive = 0.25
     connect_seconds: Positive = 0.5
-    # A command takes well under a millisecond, so few are enough.
+    # To each server. A command takes well under a millisecond, so few are enough.
     connections: Count = 8
     # Prefix of every key and channel.
     prefix: str = "sc"

@@ -15,6 +15,7 @@ EXAMPLES = sorted((CONFIG / "examples").glob("*.yaml"))
 ENVIRON = {
     "SIDECAR_DATABASE_URL": "postgresql://sidecar@db/sidecar",
     "SIDECAR_REDIS_URL": "redis://cache:6379",
+    "SIDECAR_REDIS_PASSWORD": "hunter2",
     "SIDECAR_TOKEN_KEY": "0123456789abcdef0123456789abcdef",
     "POD_AUDIENCE": "api",
 }
@@ -27,7 +28,8 @@ SECRETS = {
 
 
 def test_there_are_the_examples_that_the_documentation_names() -> None:
-    assert [path.stem for path in EXAMPLES] == ["jwt", "kubernetes", "legacy", "minimal"]
+    names = ["cluster", "jwt", "kubernetes", "legacy", "minimal", "sentinel"]
+    assert [path.stem for path in EXAMPLES] == names
 
 
 @pytest.mark.parametrize("path", [CONFIG / "sidecar.yaml", *EXAMPLES], ids=lambda path: path.stem)
@@ -80,7 +82,7 @@ def differing(settings: Settings, path: str = "") -> dict[str, Any]:
 
 def test_the_reference_shows_defaults() -> None:
     root = parse((CONFIG / "sidecar.yaml").read_text(), environ=ENVIRON)
-    assert set(differing(root)) == {"credentials.issuers"}
+    assert set(differing(root)) == {"stores.redis.url", "credentials.issuers"}
     assert set(differing(root.upstreams["app"])) == set()
     assert set(differing(root.credentials.issuers[0])) == {"tenant", "jwks.url"}
     assert isinstance(root.credentials, Credentials)

@@ -7,7 +7,8 @@ def test_no_repr_shows_a_secret() -> None:
     root = schema.Root(
         upstreams={"app": schema.Upstream(url="http://app")},
         stores=schema.Stores(
-            postgres=schema.Postgres(dsn="hunter2"), redis=schema.Redis(url="hunter2")
+            postgres=schema.Postgres(dsn="hunter2"),
+            redis=schema.Redis(url="hunter2", password="hunter2", sentinel_password="hunter2"),
         ),
         credentials=schema.Credentials(token_key="hunter2" * 5),
         routes=(schema.RouteRule(path="/"),),
