@@ -43,9 +43,9 @@ def check_redis(redis: Redis, checker: Checker) -> None:
         checker.parsed((*_AT, "nodes", index), node, parse_node)
     if redis.service is not None and not _SERVICE.fullmatch(redis.service):
         checker.wrong(
-            (*_AT, "service"), "must be 1 to 64 letters, digits and `_`, `.`, `-`, as in the "
-            "sentinels' `sentinel monitor NAME ...`"
-        )  # fmt: skip
+            (*_AT, "service"),
+            "must be 1 to 64 letters, digits and `_`, `.`, `-`: the name in `sentinel monitor`",
+        )
     if redis.username is not None and redis.password is None:
         checker.wrong((*_AT, "username"), "needs a password")
     if not _PREFIX.fullmatch(redis.prefix):
