@@ -39,6 +39,7 @@ from sidecar.sync.redis_cache import RedisCache, open_client
 from sidecar.sync.relay import Relay
 from sidecar.sync.tiers import Tiers
 from sidecar.sync.warming import Warmer
+from sidecar.sync.watch import Watch
 
 # How long a start waits for the news; after that it serves from the stores until they flow.
 _FIRST_NEWS_SECONDS: Final = 2.0
@@ -55,6 +56,7 @@ class Deciding:
         tiers: loads what memory lacks.
         memory: the first cache level.
         follower: applies the news.
+        watch: what is measured of the news.
         news: keeps the lease; its `following` is set while memory may be used.
         keys: of issuers, and the verdict on tokens.
         sessions: issues and revokes sessions.
@@ -67,6 +69,7 @@ class Deciding:
     tiers: Tiers
     memory: Memory
     follower: Follower
+    watch: Watch
     news: Heart | Poll
     keys: Keys
     sessions: Sessions
@@ -148,6 +151,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             memory, primary, cache.lease_seconds, instant=instant, chance=random.random
         )
         follower = Follower(memory, tiers, cache.lease_seconds)
+        follower.watch = watch = Watch(wall)
         publisher = Publisher(redis_cache, outbox)
         news: Heart | Poll
         warmer: Warmer | None = None
@@ -203,6 +207,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
                 tiers=tiers,
                 memory=memory,
                 follower=follower,
+                watch=watch,
                 news=news,
                 keys=keys,
                 sessions=sessions,

@@ -17,7 +17,7 @@ from aiohttp import web
 from sidecar import __version__
 from sidecar.assembly.deciding import Deciding, open_deciding
 from sidecar.audit.sink import AuditSink, open_sink
-from sidecar.cache.memory import RegionStatistics
+from sidecar.cache.memory import Memory, RegionStatistics
 from sidecar.clock import Sweeper, instant
 from sidecar.endpoints.admin import AdminEndpoints
 from sidecar.endpoints.metrics import Metrics
@@ -33,6 +33,7 @@ from sidecar.forward.response_fields import ResponseFields
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.trust import TrustedPeers
 from sidecar.model.errors import NotFound, StoresUnavailable
+from sidecar.model.shard import SHARDS
 from sidecar.pipeline import Pipeline
 from sidecar.settings.address import TcpAddress, parse_address, parse_upstream
 from sidecar.settings.schema import Root, Upstream
@@ -117,6 +118,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
                 (names.RESYNCS, deciding.follower.resyncs),
                 (names.READS, deciding.tiers.counts),
             ],
+            [(names.NEWS_LAG, deciding.watch.lag)],
         )
         admin = await stack.enter_async_context(
             _listening(
@@ -272,12 +274,20 @@ def _gauges(
         (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
         (names.CLIENT_REFUSED, lambda: float(server.refused_connections)),
         (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
+        (names.SHARDS_LEASED, partial(_leased, deciding.memory)),
+        (names.SHARDS_SUSPECT, lambda: float(deciding.watch.suspect)),
+        (names.NEWS_GAP, lambda: float(deciding.watch.gap(deciding.follower.watermark))),
         (names.CHANGES_APPLIED, lambda: float(deciding.follower.applied)),
         (names.FACTS_WARMED, lambda: float(deciding.warmer.warmed if deciding.warmer else 0)),
         (names.FACTS_CHECKED, lambda: float(deciding.auditor.checked)),
         (names.FACTS_STALE, lambda: float(deciding.auditor.stale)),
         (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),
     ]
+
+
+def _leased(memory: Memory) -> float:
+    now = instant()
+    return float(sum(memory.is_leased(shard, now) for shard in range(SHARDS)))
 
 
 def _cookie(root: Root) -> str:

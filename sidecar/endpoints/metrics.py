@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric as Family
 
 from sidecar.telemetry import names
-from sidecar.telemetry.meters import BOUNDS, Meters
+from sidecar.telemetry.meters import BOUNDS, Histogram, Meters
 
 
 class PoolCounts(Protocol):
@@ -67,6 +67,7 @@ class Metrics:
         regions: gives the counts of memory's regions by name.
         gauges: (metric without labels, its value now).
         counters: (metric with one label, its counts by that label).
+        histograms: (metric without labels, its counts).
     """
 
     def __init__(
@@ -76,12 +77,14 @@ class Metrics:
         regions: Callable[[], Mapping[str, RegionCounts]],
         gauges: Iterable[tuple[names.Metric, Callable[[], float]]],
         counters: Iterable[tuple[names.Metric, Mapping[str, int]]] = (),
+        histograms: Iterable[tuple[names.Metric, Histogram]] = (),
     ) -> None:
         self._meters = meters
         self._pools = pools
         self._regions = regions
         self._gauges = tuple(gauges)
         self._counters = tuple(counters)
+        self._histograms = tuple(histograms)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -99,12 +102,13 @@ class Metrics:
                 yield CounterMetricFamily(metric.name, metric.help, value=value())
             else:
                 yield GaugeMetricFamily(metric.name, metric.help, value=value())
-
         for metric, counts in self._counters:
             family = _counter(metric)
             for label, count in counts.items():
                 family.add_metric([label], count)
             yield family
+        for metric, histogram in self._histograms:
+            yield _histogram(metric, {(): histogram})
 
     def _requests(self) -> Iterator[Family]:
         meters = self._meters
@@ -112,16 +116,9 @@ class Metrics:
         for (route, reason, status), count in meters.requests.items():
             requests.add_metric([route, reason, str(status)], count)
         yield requests
-        seconds = HistogramMetricFamily(
-            names.REQUEST_SECONDS.name,
-            names.REQUEST_SECONDS.help,
-            labels=names.REQUEST_SECONDS.labels,
+        yield _histogram(
+            names.REQUEST_SECONDS, {(route,): each for route, each in meters.seconds.items()}
         )
-        labels = [*(str(bound) for bound in BOUNDS), "+Inf"]
-        for route, histogram in meters.seconds.items():
-            buckets = list(zip(labels, accumulate(histogram.counts), strict=True))
-            seconds.add_metric([route], buckets, histogram.total)
-        yield seconds
         octets = _counter(names.BYTES)
         octets.add_metric(["in"], meters.bytes_in)
         octets.add_metric(["out"], meters.bytes_out)
@@ -165,3 +162,15 @@ class Metrics:
 
 def _counter(metric: names.Metric) -> CounterMetricFamily:
     return CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+
+
+def _histogram(
+    metric: names.Metric, histograms: Mapping[tuple[str, ...], Histogram]
+) -> HistogramMetricFamily:
+    """The family of `metric`, with a histogram for each set of label values."""
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    bounds = [*(str(bound) for bound in BOUNDS), "+Inf"]
+    for labels, histogram in histograms.items():
+        buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
+        family.add_metric(labels, buckets, histogram.total)
+    return family

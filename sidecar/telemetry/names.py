@@ -80,7 +80,28 @@ CACHE_EVICTIONS: Final = Metric(
 LEASE_VALID: Final = Metric(
     "sidecar_lease_valid",
     "gauge",
-    "1 while the news of changes is known to flow and memory may be used.",
+    "1 while the news of changes is known to flow and all of memory may be used.",
+)
+SHARDS_LEASED: Final = Metric(
+    "sidecar_shards_leased",
+    "gauge",
+    "Shards (of 16) whose part of memory may be used.",
+)
+SHARDS_SUSPECT: Final = Metric(
+    "sidecar_shards_suspect",
+    "gauge",
+    "Shards (of 16) that Redis could not vouch for at the last heartbeat it answered.",
+)
+NEWS_LAG: Final = Metric(
+    "sidecar_news_lag_seconds",
+    "histogram",
+    "Time from publishing a change to applying it here; replays are not counted. It compares two "
+    "wall clocks: what a skew would make negative counts as 0.",
+)
+NEWS_GAP: Final = Metric(
+    "sidecar_news_gap",
+    "gauge",
+    "Changes that were published and not yet applied without a gap, in the shard that lacks most.",
 )
 RESYNCS: Final = Metric(
     "sidecar_resyncs",
@@ -94,7 +115,8 @@ CHANGES_APPLIED: Final = Metric(
 READS: Final = Metric(
     "sidecar_reads",
     "counter",
-    "Reads of facts by what came of them: the tier that answered, doomed, failed, fill-failed.",
+    "Reads of facts by what came of them: the tier that answered, refreshed, doomed, failed; and "
+    "of fills of Redis: fill-failed, fill-refused-<cause>.",
     ("outcome",),
 )
 FACTS_WARMED: Final = Metric(
@@ -107,6 +129,12 @@ FACTS_STALE: Final = Metric(
     "sidecar_facts_stale",
     "counter",
     "Facts in memory found older than a lease allows: each is a fault worth an alarm.",
+)
+ADMIN_CALLS: Final = Metric(
+    "sidecar_admin_calls",
+    "counter",
+    "Calls of the admin API, by the level they reached or the error they ended with.",
+    ("outcome",),
 )
 AUDIT_DROPPED: Final = Metric(
     "sidecar_audit_dropped",
