@@ -64,7 +64,7 @@ def expand(text: str, sources: Sources) -> str:
             raise UnresolvedError("`${` without `}`; write `$${` for the two characters themselves")
         name = found.group(1)
         if name.startswith("file:"):
-            return _read_file(name.removeprefix("file:"), sources.base)
+            return read_secret(name.removeprefix("file:"), sources.base)
         return _variable(name, sources.environ)
 
     return _REFERENCE.sub(replace, text)
@@ -81,7 +81,12 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
     return value
 
 
-def _read_file(name: str, base: FilePath) -> str:
+def read_secret(name: str, base: FilePath) -> str:
+    """The content of the file `name`, without white space around it.
+
+    Raises:
+        UnresolvedError: it cannot be read.
+    """
     try:
         with (base / name).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)

@@ -9,6 +9,8 @@ import msgspec
 from msgspec import inspect
 
 from sidecar.settings.check import check
+from sidecar.settings.check_admin import with_admin_token
+from sidecar.settings.checker import Checker
 from sidecar.settings.document import MAX_BYTES, parse_document
 from sidecar.settings.interpolate import Sources
 from sidecar.settings.positions import Positions
@@ -107,6 +109,7 @@ def examine(text: str, *, environ: Mapping[str, str], file: str, base: Path) -> 
         return Examination(None, positions, findings)
     reader = Reader(findings, positions, Sources(environ, base))
     root: Root = reader.read(document, _SCHEMA, ())
+    root = with_admin_token(root, base, Checker(positions, findings))
     check(root, positions, findings)
     return Examination(_with_absolute_files(root, base), positions, findings)
 

@@ -84,8 +84,15 @@ class Listen(Settings, frozen=True):
 class Admin(Settings, frozen=True):
     """Health, metrics and administration; never reachable through the traffic listener."""
 
+    secrets: ClassVar[frozenset[str]] = frozenset({"token"})
+
     # As of listen.address; the default takes a free port on loopback.
     address: str = "127.0.0.1:0"
+    # Turns the admin API on (docs/admin-api.md), for whoever presents it: the application shares
+    # the loopback interface with us, so being there proves nothing. Secret.
+    token: Annotated[str, Meta(min_length=32)] | None = None
+    # Or the file that holds it; a relative name starts from the folder of the configuration.
+    token_file: str | None = None
 
 
 class Upstream(Settings, frozen=True):

@@ -12,6 +12,7 @@ def test_no_repr_shows_a_secret() -> None:
         ),
         credentials=schema.Credentials(token_key="hunter2" * 5),
         routes=(schema.RouteRule(path="/"),),
+        admin=schema.Admin(token="hunter2" * 5),
     )
     shown = repr(root)
     assert "hunter2" not in shown
@@ -21,6 +22,6 @@ def test_no_repr_shows_a_secret() -> None:
 
 
 def test_secrets_name_settings_that_exist() -> None:
-    for struct in (schema.Postgres, schema.Redis, schema.Credentials):
+    for struct in (schema.Admin, schema.Postgres, schema.Redis, schema.Credentials):
         assert struct.secrets <= set(struct.__struct_fields__)
         assert struct.secrets
