@@ -224,16 +224,35 @@ class Memory:
                     found.append((key, kept[0]))
         return found
 
-    def in_use(self, most: int) -> list[SessionNeed | UserNeed | RolesNeed]:
-        """Up to `most` needs of each kind that were looked up several times lately."""
+    def in_use(self, most: int, chance: float = 0.0) -> list[SessionNeed | UserNeed | RolesNeed]:
+        """Up to `most` needs of each kind that were looked up several times lately.
+
+        Where there are more, `chance` in [0, 1) chooses the place to begin.
+        """
         found: list[SessionNeed | UserNeed | RolesNeed] = []
-        for key in self._sessions.in_use(most):
+        for key in self._sessions.in_use(most, int(chance * len(self._sessions))):
             kept = self._sessions.peek(key)
             if isinstance(key, bytes) and kept is not None and isinstance(kept[0], Session):
                 found.append(SessionNeed(key, shard_of(kept[0].tenant)))
         for region in (self._users, self._role_graphs):
-            found += [key for key in region.in_use(most) if not isinstance(key, bytes)]
+            begin = int(chance * len(region))
+            found += [key for key in region.in_use(most, begin) if not isinstance(key, bytes)]
         return found
+
+    def knows(self, need: Need, now: float) -> bool:
+        """Whether `find` would find anything; counts nothing and keeps nothing alive."""
+        region, key = self._place(need)
+        for each in (region, self._negative):
+            kept = each.peek(key)
+            if kept is not None and now < kept[1] and now < self._leases[kept[3]]:
+                return True
+        return False
+
+    def is_used(self, need: Need, now: float) -> bool:
+        """Whether a fact is known that has not expired and was found lately, leased or not."""
+        region, key = self._place(need)
+        kept = region.peek(key)
+        return kept is not None and now < kept[1] and region.uses(key) > 0
 
     def holds(self, need: Need, fact: Fact) -> bool:
         """Whether this very object is what is known about `need`."""

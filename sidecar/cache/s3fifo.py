@@ -9,7 +9,7 @@ that is in use. A hit writes one small integer and moves nothing, which is why i
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -111,10 +111,16 @@ class S3Fifo(Generic[K, V]):
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
-    def in_use(self, most: int) -> list[K]:
-        """Up to `most` keys that were used several times lately."""
-        found = (key for key, entry in self._entries.items() if entry.uses >= _OFTEN_USED)
-        return list(islice(found, most))
+    def in_use(self, most: int, begin: int = 0) -> list[K]:
+        """Up to `most` keys that were used several times lately, looking from `begin` on round."""
+        entries = self._entries.items()
+        around = chain(islice(entries, begin, None), islice(entries, begin))
+        return list(islice((key for key, entry in around if entry.uses >= _OFTEN_USED), most))
+
+    def uses(self, key: K) -> int:
+        """How often `key` was found lately, up to 3; 0 where it is not here."""
+        entry = self._entries.get(key)
+        return 0 if entry is None else entry.uses
 
     def put(self, key: K, value: V) -> None:
         """Store or replace `key`, evicting others where there is no room."""

@@ -29,6 +29,15 @@ return {known, redis.call('GET', KEYS[2])}
 """
 )
 
+# KEYS: head, values. -> [seq, epoch, floor, identity, incarnation] or nil, values
+READ_MANY: Final = (
+    _KNOWN
+    + """
+if not known then return {false, {}} end
+return {known, redis.call('MGET', unpack(KEYS, 2))}
+"""
+)
+
 # KEYS: head. -> [seq, epoch, floor, identity, incarnation] or nil
 HEAD: Final = _KNOWN + "return known"
 
@@ -149,11 +158,20 @@ return {known, redis.call('HGETALL', KEYS[2]), now, redis.call('HGET', KEYS[1], 
 """
 )
 
-# Counts fade by a tenth with each report, so the sum of ten reports is what remains of any past.
-# KEYS: used. ARGV: most, seconds to live, then members.
+# A count that halves with time, kept as its logarithm: log2 of the sum of 2^(when / half-life) over
+# all uses. So it fades by standing still, and a report costs what it names, not what is kept.
+# KEYS: used. ARGV: most, seconds to live, seconds of the half-life, then members.
 NOTE_USED: Final = """
-redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0.9)
-for i = 3, #ARGV do redis.call('ZINCRBY', KEYS[1], 1, ARGV[i]) end
+local time = redis.call('TIME')
+local now = (time[1] + time[2] / 1000000) / ARGV[3]
+for i = 4, #ARGV do
+  local known = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[i]) or '-inf')
+  local score = now
+  if known > now - 60 then
+    score = math.max(known, now) + math.log(1 + 2 ^ -math.abs(known - now)) / math.log(2)
+  end
+  redis.call('ZADD', KEYS[1], string.format('%.17g', score), ARGV[i])
+end
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -tonumber(ARGV[1]) - 1)
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1

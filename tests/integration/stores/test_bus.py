@@ -25,6 +25,7 @@ from sidecar.store.roles import Roles
 from sidecar.store.sessions import SessionRows
 from sidecar.store.tenants import Tenants
 from sidecar.store.users import Users
+from sidecar.sync import redis_cache as redis_cache_module
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
@@ -536,8 +537,26 @@ async def test_favourites_fade_and_are_bounded(l2: RedisCache) -> None:
         await l2.note_used({SHARD: [new]})
     assert await l2.most_used(SHARD, 5) == [new, old]
     assert await l2.most_used(SHARD, 1) == [new]
-    await l2.note_used({SHARD: [b"%d" % number for number in range(2100)]})
-    assert len(await l2.most_used(SHARD, 5000)) == 2000
+    await l2.note_used({SHARD: [b"%d" % number for number in range(10_100)]})
+    assert len(await l2.most_used(SHARD, 20_000)) == 10_000
+
+
+async def test_yesterdays_favourites_do_not_crowd_out_todays(
+    l2: RedisCache, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A use counts half after a while: here at once, so that any number of older ones is less."""
+    monkeypatch.setattr(redis_cache_module, "_HALF_LIFE_SECONDS", 1e-9)
+    for _ in range(5):
+        await l2.note_used({SHARD: [b"old"]})
+    await l2.note_used({SHARD: [b"new"]})
+    assert await l2.most_used(SHARD, 5) == [b"new", b"old"]
+    # One that an earlier release counted in another way is no trouble.
+    monkeypatch.undo()
+    await client.delete(l2.keys.used(SHARD))
+    await client.zadd(l2.keys.used(SHARD), {"older": 7.5})
+    await l2.note_used({SHARD: [b"older"]})
+    await l2.note_used({SHARD: [b"new", b"new"]})
+    assert await l2.most_used(SHARD, 5) == [b"new", b"older"]
 
 
 async def test_without_redis_there_is_nothing_to_warm_from(pool: Pool) -> None:
