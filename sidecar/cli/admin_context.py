@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 
 from sidecar.cache.acknowledgement import Bounds
-from sidecar.cli.admin_options import Asked, Wanted
+from sidecar.cli.admin_options import Asked
 from sidecar.cli.console import Code, emit, fail, note
 from sidecar.model.change import Change, Level
 from sidecar.model.errors import (
@@ -27,6 +26,7 @@ from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
 from sidecar.store.tenants import Tenants
 from sidecar.sync.acknowledge import Acknowledgement, Acknowledger
+from sidecar.sync.announce import Announcer, Wanted
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
 
@@ -53,7 +53,7 @@ class Stores(NamedTuple):
     pool: Pool
     places: Places
     publisher: Publisher
-    cache: RedisCache | None
+    announcer: Announcer
 
 
 class Answer(NamedTuple):
@@ -63,6 +63,7 @@ class Answer(NamedTuple):
         value: what ``--json`` shows.
         text: what people read.
         changes: None for commands that only read.
+        tenant: whose changes.
         remark: said beside the result.
         shows_level: whether ``--json`` shows how far the change came.
     """
@@ -70,6 +71,7 @@ class Answer(NamedTuple):
     value: object
     text: str
     changes: tuple[Change, ...] | None = None
+    tenant: str = ""
     remark: str = ""
     shows_level: bool = False
 
@@ -140,12 +142,17 @@ def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
                 cache = None
                 if client is not None and places.redis is not None:
                     cache = RedisCache(client, places.redis.prefix, 1)
-                publisher = Publisher(cache, Outbox(pool))
-                stores = Stores(pool, places, publisher, cache)
-                found = await work(stores)
-                if not found.changes:
+                outbox = Outbox(pool)
+                publisher = Publisher(cache, outbox)
+                acknowledger = None
+                if cache is not None and places.redis is not None:
+                    bounds = Bounds(places.lease_seconds, places.redis.isolation_seconds)
+                    acknowledger = Acknowledger(cache, outbox, bounds)
+                announcer = Announcer(publisher.publish, outbox, acknowledger)
+                found = await work(Stores(pool, places, publisher, announcer))
+                if found.changes is None:
                     return found, None
-                return found, await _acknowledged(asked.wanted, stores, found.changes)
+                return found, await announcer.announce(found.tenant, found.changes, asked.wanted)
             finally:
                 if client is not None:
                     await client.aclose()
@@ -162,24 +169,6 @@ def answer(asked: Asked, work: Callable[[Stores], Awaitable[Answer]]) -> None:
         note("nothing had to be changed")
     if came is not None:
         _tell(asked.wanted, came, places)
-
-
-async def _acknowledged(
-    wanted: Wanted, stores: Stores, changes: tuple[Change, ...]
-) -> Acknowledgement:
-    """Announces `changes`, and waits as far as is wanted."""
-    begun = time.monotonic()
-    if wanted.level is Level.COMMITTED:
-        return Acknowledgement(Level.COMMITTED, 0.0)
-    level = await stores.publisher.publish(changes)
-    redis = stores.places.redis
-    if wanted.level is Level.PUBLISHED or level is Level.COMMITTED:
-        return Acknowledgement(level, time.monotonic() - begun)
-    if stores.cache is None or redis is None:  # unreachable: without them nothing is published
-        raise AssertionError("published without Redis")
-    bounds = Bounds(stores.places.lease_seconds, redis.isolation_seconds)
-    acknowledger = Acknowledger(stores.cache, Outbox(stores.pool), bounds)
-    return await acknowledger.wait(changes, wanted.seconds)
 
 
 def _tell(wanted: Wanted, came: Acknowledgement, places: Places) -> None:

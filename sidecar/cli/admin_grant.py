@@ -54,7 +54,7 @@ def revoke(asked: Asked, subject: str, action: str, resource: str, *, denied: bo
         tenant = await tenant_of(asked, stores)
         changes = await Users(stores.pool).revoke(tenant, subject, rule)
         text = f"{subject} no longer has: {rule.effect} {action} on {resource}"
-        return Answer({"tenant": tenant, "subject": subject}, text, changes)
+        return Answer({"tenant": tenant, "subject": subject}, text, changes, tenant)
 
     answer(asked, work)
 
@@ -90,8 +90,7 @@ def _add(asked: Asked, subject: str, rule: Rule, duration: float | None) -> None
             "expires_at": ends,
         }
         limit = "" if ends is None else f" until {when(ends)}"
-        return Answer(
-            value, f"{subject}: {rule.effect} {rule.action} on {rule.resource}{limit}", changes
-        )
+        text = f"{subject}: {rule.effect} {rule.action} on {rule.resource}{limit}"
+        return Answer(value, text, changes, tenant)
 
     answer(asked, work)

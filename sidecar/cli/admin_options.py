@@ -6,21 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
 from sidecar.model.change import Level
+from sidecar.sync.announce import Wanted
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd])")
-
-
-class Wanted(NamedTuple):
-    """How far a change has to come before the command ends (SYNC.md, acknowledgement levels)."""
-
-    level: Level = Level.PUBLISHED
-    seconds: float = 10.0
 
 
 _DEFAULT: Final = Wanted()

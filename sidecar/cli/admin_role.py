@@ -148,7 +148,7 @@ def _change(asked: Asked, text: str, step: Step) -> None:
     async def work(stores: Stores) -> Answer:
         tenant = await tenant_of(asked, stores)
         changes = await step(Roles(stores.pool), tenant)
-        return Answer({"tenant": tenant, "changed": bool(changes)}, text, changes)
+        return Answer({"tenant": tenant, "changed": bool(changes)}, text, changes, tenant)
 
     answer(asked, work)
 

@@ -92,7 +92,8 @@ def revoke(asked: Asked, identifier: str | None, subject: str | None) -> None:
         else:
             revoked = await rows.revoke_all(tenant, subject or "")
             text = f"revoked {revoked.ended} session(s) of {subject}"
-        return Answer({"revoked": revoked.ended}, text, revoked.changes, shows_level=True)
+        value = {"revoked": revoked.ended}
+        return Answer(value, text, revoked.changes, tenant, shows_level=True)
 
     answer(asked, work)
 

@@ -23,7 +23,7 @@ def create(asked: Asked, slug: str, name: str) -> None:
 
     async def work(stores: Stores) -> Answer:
         changes = await Tenants(stores.pool).create(slug, name)
-        return Answer({"tenant": slug, "name": name}, f"created tenant {slug}", changes)
+        return Answer({"tenant": slug, "name": name}, f"created tenant {slug}", changes, slug)
 
     answer(asked, work)
 
@@ -60,6 +60,8 @@ def enable(asked: Asked, slug: str) -> None:
 def _set(asked: Asked, slug: str, status: Status) -> None:
     async def work(stores: Stores) -> Answer:
         changes = await Tenants(stores.pool).set_status(slug, status)
-        return Answer({"tenant": slug, "status": status}, f"tenant {slug} is {status}", changes)
+        return Answer(
+            {"tenant": slug, "status": status}, f"tenant {slug} is {status}", changes, slug
+        )
 
     answer(asked, work)

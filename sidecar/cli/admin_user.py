@@ -28,7 +28,7 @@ def create(asked: Asked, subject: str, name: str) -> None:
         tenant = await tenant_of(asked, stores)
         changes = await Users(stores.pool).create(tenant, subject, name)
         value = {"tenant": tenant, "subject": subject, "name": name}
-        return Answer(value, f"created user {subject} in tenant {tenant}", changes)
+        return Answer(value, f"created user {subject} in tenant {tenant}", changes, tenant)
 
     answer(asked, work)
 
@@ -91,7 +91,7 @@ def delete(asked: Asked, subject: str) -> None:
         tenant = await tenant_of(asked, stores)
         changes = await Users(stores.pool).delete(tenant, subject)
         value = {"tenant": tenant, "subject": subject}
-        return Answer(value, f"deleted user {subject} of tenant {tenant}", changes)
+        return Answer(value, f"deleted user {subject} of tenant {tenant}", changes, tenant)
 
     answer(asked, work)
 
@@ -117,7 +117,7 @@ def assign(asked: Asked, subject: str, role: str, resource: str, duration: float
             "expires_at": ends,
         }
         limit = "" if ends is None else f" until {when(ends)}"
-        return Answer(value, f"{subject} has the role {role} on {resource}{limit}", changes)
+        return Answer(value, f"{subject} has the role {role} on {resource}{limit}", changes, tenant)
 
     answer(asked, work)
 
@@ -134,7 +134,9 @@ def unassign(asked: Asked, subject: str, role: str, resource: str) -> None:
         tenant = await tenant_of(asked, stores)
         changes = await Users(stores.pool).unassign(tenant, subject, role, resource)
         value = {"tenant": tenant, "subject": subject, "role": role, "resource": resource}
-        return Answer(value, f"{subject} no longer has the role {role} on {resource}", changes)
+        return Answer(
+            value, f"{subject} no longer has the role {role} on {resource}", changes, tenant
+        )
 
     answer(asked, work)
 
@@ -183,6 +185,6 @@ def _set(asked: Asked, subject: str, status: Status) -> None:
         tenant = await tenant_of(asked, stores)
         changes = await Users(stores.pool).set_status(tenant, subject, status)
         value = {"tenant": tenant, "subject": subject, "status": status}
-        return Answer(value, f"user {subject} of tenant {tenant} is {status}", changes)
+        return Answer(value, f"user {subject} of tenant {tenant} is {status}", changes, tenant)
 
     answer(asked, work)

@@ -94,6 +94,20 @@ class Acknowledger:
             open_[0] if open_ else "",
         )
 
+    async def is_published(self, changes: Sequence[Change]) -> bool:
+        """Whether Redis knows all of `changes`, in the present life of its content."""
+        try:
+            for change in changes:
+                head, _, _ = await self._redis.members(change.shard)
+                state = await self._epochs.state(change.shard)
+                if head is None or head.seq < change.seq:
+                    return False
+                if (head.epoch, head.incarnation) != (state.epoch, state.incarnation):
+                    return False
+        except (RedisError, OSError, StoresUnavailable):
+            return False
+        return True
+
     async def _wait_for(self, shard: int, seq: int, deadline: float) -> Standing:
         seen: tuple[int, float] | None = None
         pause = _LOOK_SECONDS

@@ -117,6 +117,14 @@ def test_disabling_and_deleting(acme: Run) -> None:
     assert as_json(acme("user", "list", "--json")) == []
 
 
+def test_repeating_what_was_not_confirmed_does_not_confirm_it(acme: Run) -> None:
+    """Nothing has to be changed the second time, and still nobody knows of the first."""
+    wanting = ("--ack", "applied", "--ack-seconds", "0.1")
+    for _ in range(2):
+        told = acme("user", "disable", "alice", *wanting, code=3).stderr
+        assert "not known to be in effect everywhere" in told
+
+
 def test_sessions(acme: Run, database: str) -> None:
     created = acme("session", "create", "--user", "alice", "--lifetime", "12h")
     token = created.stdout.strip()
