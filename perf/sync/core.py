@@ -33,6 +33,7 @@ from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.redis_client import RedisClient
 from sidecar.sync.tiers import Tiers
 
 TENANT = "acme"
@@ -55,7 +56,7 @@ async def no_tokens(need: TokenNeed) -> VerifiedToken | Denial:
 class Core:
     """One sidecar; use `running`."""
 
-    def __init__(self, pool: Pool, settings: Redis, l2: RedisCache, features: Features) -> None:
+    def __init__(self, pool: Pool, client: RedisClient, l2: RedisCache, features: Features) -> None:
         self.memory = Memory(CACHE, jitter=chance)
         self.tiers = Tiers(
             self.memory,
@@ -70,7 +71,7 @@ class Core:
         member = secrets.token_hex(16)
         self._heart = Heart(l2, Outbox(pool), CACHE, follower, member=member, instant=instant)
         self._bus = Bus(
-            settings,
+            client,
             CACHE,
             follower,
             resubscribed=self._heart.want,
@@ -108,15 +109,16 @@ class Core:
 class Bench:
     """Stores with one tenant and one user, and what issues and revokes sessions in them."""
 
-    def __init__(self, pool: Pool, settings: Redis, l2: RedisCache) -> None:
+    def __init__(self, pool: Pool, client: RedisClient, l2: RedisCache) -> None:
         self.outbox = Outbox(pool)
         self.publisher = Publisher(l2, self.outbox)
-        self.settings, self.l2 = settings, l2
+        self.settings, self.l2 = client.settings, l2
+        self._client = client
         self._pool = pool
         self._rows = SessionRows(pool)
 
     def core(self, features: Features | None = None) -> Core:
-        return Core(self._pool, self.settings, self.l2, features or Features())
+        return Core(self._pool, self._client, self.l2, features or Features())
 
     async def issue(self) -> tuple[str, SessionNeed]:
         """A new session: its public id and its need."""
@@ -146,7 +148,7 @@ async def bench() -> AsyncIterator[Bench]:
             try:
                 async with Pool(Postgres(dsn=stack.database_url)) as pool:
                     await _seed(pool)
-                    ready = Bench(pool, settings, RedisCache(client, settings.prefix, 600.0, 5.0))
+                    ready = Bench(pool, client, RedisCache(client, settings.prefix, 600.0, 5.0))
                     await ready.publisher.catch_up()
                     yield ready
             finally:

@@ -14,6 +14,7 @@ from sidecar.authenticate.credential import CredentialRules
 from sidecar.authenticate.opaque import signing_key
 from sidecar.authorize.authorizer import Authorizer
 from sidecar.authorize.principal import IdentityFields
+from sidecar.cache.acknowledgement import Bounds
 from sidecar.cache.memory import Memory
 from sidecar.clock import instant, wall
 from sidecar.decide import Snapshot
@@ -27,6 +28,9 @@ from sidecar.store.facts import FactStore
 from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
 from sidecar.store.sessions import SessionRows
+from sidecar.sync.acknowledge import Acknowledger
+from sidecar.sync.announce import Announcer
+from sidecar.sync.anticipation import Anticipation, Revalidating
 from sidecar.sync.auditor import Auditor
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
@@ -60,8 +64,10 @@ class Deciding:
         news: keeps the lease; its `following` is set while memory may be used.
         keys: of issuers, and the verdict on tokens.
         sessions: issues and revokes sessions.
+        announcer: tells of changes that others make here, and waits for them.
         auditor: compares memory with the truth.
         warmer: loads favourites at the start; None without Redis.
+        anticipation: loads ahead; None where nothing is kept in memory.
         pool: connections to PostgreSQL.
     """
 
@@ -73,8 +79,10 @@ class Deciding:
     news: Heart | Poll
     keys: Keys
     sessions: Sessions
+    announcer: Announcer
     auditor: Auditor
     warmer: Warmer | None
+    anticipation: Anticipation | None
     pool: Pool
 
     async def first_news(self) -> None:
@@ -86,7 +94,7 @@ class Deciding:
             return
 
     async def warm(self) -> None:
-        """Load what the other sidecars use most, where memory may be used."""
+        """Load what the other sidecars use most, or enough of it, where memory may be used."""
         if self.warmer is not None and self.news.following.is_set():
             await self.warmer.warm()
 
@@ -150,19 +158,23 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         auditor = Auditor(
             memory, primary, cache.lease_seconds, instant=instant, chance=random.random
         )
-        follower = Follower(memory, tiers, cache.lease_seconds)
+        anticipation = _anticipation(root, memory, tiers)
+        forgets: Memory | Revalidating = memory
+        if anticipation is not None and features.revalidation:
+            forgets = Revalidating(memory, anticipation.changed, instant=instant)
+        follower = Follower(forgets, tiers, cache.lease_seconds)
         follower.watch = watch = Watch(wall)
         publisher = Publisher(redis_cache, outbox)
         news: Heart | Poll
         warmer: Warmer | None = None
-        if settings is None or redis_cache is None:
+        if client is None or redis_cache is None:
             news = Poll(outbox, cache, follower, instant=instant)
             works = {"poll": news.run}
         else:
             member = secrets.token_hex(16)
             news = Heart(redis_cache, outbox, cache, follower, member=member, instant=instant)
             bus = Bus(
-                settings,
+                client,
                 cache,
                 follower,
                 resubscribed=news.want,
@@ -193,8 +205,21 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
             return await publisher.publish(changes)
 
         sessions = Sessions(
-            SessionRows(pool), publish, signing_key(credentials.token_key), wall=wall
+            SessionRows(pool),
+            publish,
+            signing_key(credentials.token_key),
+            wall=wall,
+            signed_in=(
+                anticipation.signed_in if anticipation and features.sign_in_warming else None
+            ),
         )
+        if anticipation is not None:
+            tiers.foresees = anticipation
+            works["anticipation"] = anticipation.run
+        acknowledger = None
+        if settings is not None and redis_cache is not None:
+            bounds = Bounds(cache.lease_seconds, settings.isolation_seconds)
+            acknowledger = Acknowledger(redis_cache, outbox, bounds)
         works["keys"] = keys.run
         works["refresh"] = tiers.keep_fresh
         works["auditor"] = auditor.run
@@ -211,17 +236,36 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
                 news=news,
                 keys=keys,
                 sessions=sessions,
+                announcer=Announcer(publish, outbox, acknowledger),
                 auditor=auditor,
                 warmer=warmer,
+                anticipation=anticipation,
                 pool=pool,
             )
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if warmer is not None:
+                await warmer.close()
             await tiers.close()
             if client is not None:
                 await client.aclose()
+
+
+def _anticipation(root: Root, memory: Memory, tiers: Tiers) -> Anticipation | None:
+    """What loads ahead, if there is anything to load into."""
+    if not root.features.memory_cache:
+        return None
+    return Anticipation(
+        memory,
+        tiers,
+        root.cache,
+        instant=instant,
+        wall=wall,
+        chance=random.random,
+        predicts=root.features.prediction,
+    )
 
 
 async def _for_ever(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -14,8 +14,8 @@ from sidecar.model.errors import StoresUnavailable
 from sidecar.settings.schema import Cache
 from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.follower import Follower
-from sidecar.sync.heart import from_outbox
 from sidecar.sync.publisher import Outbox
+from sidecar.sync.replay import Replays
 
 _log: Final = logging.getLogger(__name__)
 
@@ -41,27 +41,35 @@ class Poll:
         self._follower = follower
         self._instant = instant
         self._failing = False
+        self._replays = Replays(follower, outbox, None, instant=instant)
         self.following = asyncio.Event()
 
     async def run(self) -> None:
         """Never returns."""
-        while True:
-            heed_cancellation()
-            try:
-                await self.beat()
-                self._failing = False
-            except StoresUnavailable as error:
-                if not self._failing:
-                    _log.warning("the news from PostgreSQL is interrupted: %s", error)
-                self._failing = True
-            if self._follower.is_leased(self._instant()):
-                self.following.set()
-            else:
-                self.following.clear()
-            await asyncio.sleep(self._interval if self.following.is_set() else self._interval / 5)
+        try:
+            while True:
+                heed_cancellation()
+                await self._round()
+                following = self.following.is_set()
+                await asyncio.sleep(self._interval if following else self._interval / 5)
+        finally:
+            await self._replays.stop()
+
+    async def _round(self) -> None:
+        try:
+            await self.beat()
+            self._failing = False
+        except StoresUnavailable as error:
+            if not self._failing:
+                _log.warning("the news from PostgreSQL is interrupted: %s", error)
+            self._failing = True
+        if self._follower.is_leased(self._instant()):
+            self.following.set()
+        else:
+            self.following.clear()
 
     async def beat(self) -> None:
-        """Reads all sequences once and applies what is new.
+        """Reads all sequences once and applies what is new, as far as that takes an interval.
 
         Raises:
             StoresUnavailable: nothing was read; the lease runs out.
@@ -70,6 +78,5 @@ class Poll:
         for state in await self._outbox.states():
             answer = Beat(state.seq, 0, state.incarnation)
             self._follower.beaten(state.shard, sent, answer, self._instant())
-        for missing in self._follower.missing(self._instant(), patience=0.0):
-            found = await from_outbox(self._outbox, missing)
-            self._follower.replay(missing, found, self._instant())
+        self._replays.start(self._follower.missing(self._instant(), patience=0.0))
+        await self._replays.wait(self._interval)

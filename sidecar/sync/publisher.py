@@ -9,6 +9,8 @@ from redis.exceptions import RedisError
 
 from sidecar.model.change import Change, Level, ShardState
 from sidecar.model.errors import StoresUnavailable
+from sidecar.model.shard import SHARDS
+from sidecar.sync.keyspace import Head
 from sidecar.sync.redis_cache import Outcome, RedisCache
 
 _log: Final = logging.getLogger(__name__)
@@ -43,11 +45,15 @@ class Publisher:
     Args:
         cache: Redis; None where there is none, and nothing is ever published.
         outbox: where missing changes are read.
+
+    Attributes:
+        away: the shards that could not be told of at the last `catch_up`.
     """
 
     def __init__(self, cache: RedisCache | None, outbox: Outbox) -> None:
         self._cache = cache
         self._outbox = outbox
+        self.away: frozenset[int] = frozenset()
 
     async def publish(self, changes: Sequence[Change]) -> Level:
         """Publishes what was just committed.
@@ -58,42 +64,61 @@ class Publisher:
         """
         if self._cache is None:
             return Level.COMMITTED
-        try:
-            told = [
-                await self._send(self._cache, shard, tuple(group))
-                for shard, group in groupby(changes, lambda change: change.shard)
-            ]
-        except (RedisError, OSError, StoresUnavailable) as error:
-            _log.warning("committed, but not published yet: %s", type(error).__name__)
-            return Level.COMMITTED
-        return Level.PUBLISHED if all(told) else Level.COMMITTED
+        told = True
+        for shard, group in groupby(changes, lambda change: change.shard):
+            # A server that is away costs the news of its own shards only.
+            try:
+                told &= await self._send(self._cache, shard, tuple(group))
+            except (RedisError, OSError, StoresUnavailable) as error:
+                _log.warning("committed, but not published yet: %s", type(error).__name__)
+                told = False
+        return Level.PUBLISHED if told else Level.COMMITTED
 
     async def catch_up(self) -> int:
-        """Sends all that Redis lacks; returns for how many shards it lacked something.
+        """Sends all that Redis lacks, a page for each shard.
+
+        Returns:
+            For how many shards it lacked something and was told. Those whose server is away are
+            left out; `away` says which.
 
         Raises:
-            RedisError, StoresUnavailable: a store is away.
+            RedisError, OSError: no server could be told.
+            StoresUnavailable: PostgreSQL is away.
         """
         if self._cache is None:
             return 0
         # In this order: a head read first can only be behind the sequence read second, unless
         # PostgreSQL has lost what it had committed.
         heads = await self._cache.heads()
+        away = {shard for shard in range(SHARDS) if shard not in heads}
         lacking = 0
+        failure: Exception | None = None
         for state in await self._outbox.states():
-            head = heads[state.shard]
-            current = head is not None and (
-                (head.epoch, head.incarnation) == (state.epoch, state.incarnation)
-            )
-            if head is not None and current and head.seq == state.seq:
+            if state.shard in away:
                 continue
-            lacking += 1
-            if head is None or not current or head.seq > state.seq:
-                await self._establish(self._cache, state.shard, 0 if head is None else head.epoch)
-            else:
-                missing = await self._outbox.after(state.shard, head.seq, _PAGE)
-                await self._send(self._cache, state.shard, missing)
+            try:
+                lacking += await self._catch_up(self._cache, state, heads[state.shard])
+            except (RedisError, OSError) as error:
+                away.add(state.shard)
+                failure = error
+        self.away = frozenset(away)
+        if failure is not None and len(away) == SHARDS:
+            raise failure
         return lacking
+
+    async def _catch_up(self, cache: RedisCache, state: ShardState, head: Head | None) -> bool:
+        """Sends a page of what Redis lacks of one shard; False when it lacks nothing."""
+        current = head is not None and (
+            (head.epoch, head.incarnation) == (state.epoch, state.incarnation)
+        )
+        if head is not None and current and head.seq == state.seq:
+            return False
+        if head is None or not current or head.seq > state.seq:
+            await self._establish(cache, state.shard, 0 if head is None else head.epoch)
+        else:
+            missing = await self._outbox.after(state.shard, head.seq, _PAGE)
+            await self._send(cache, state.shard, missing)
+        return True
 
     async def _send(self, cache: RedisCache, shard: int, changes: Sequence[Change]) -> bool:
         """Sends until Redis has all; False when its content had to begin a new life instead."""
@@ -117,7 +142,7 @@ class Publisher:
             if told.outcome is Outcome.SUSPECT or told.epoch != state.epoch:
                 await self._establish(cache, shard, told.epoch)
                 return False
-        raise StoresUnavailable("Redis keeps changing while it is being told")
+        raise RedisError("Redis keeps changing while it is being told")
 
     async def _establish(self, cache: RedisCache, shard: int, known_epoch: int) -> None:
         """Gives Redis's content of a shard a new life that holds everything up to now.

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from redis.exceptions import RedisError
 
 from sidecar.model.errors import StoresUnavailable
+from sidecar.model.shard import SHARDS
 from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.publisher import Publisher
 
@@ -75,7 +76,7 @@ class Relay:
                         self.leading.set()
                         await self._relay(lead)
             except StoresUnavailable as error:
-                self._tell(error)
+                self._tell(str(error))
             finally:
                 self.leading.clear()
             heed_cancellation()
@@ -86,9 +87,10 @@ class Relay:
         while True:
             try:
                 await self._catch_up()
-                self._failing = False
+                away = len(self._publisher.away)
+                self._tell(f"{away} of {SHARDS} shards cannot be told" if away else "")
             except (RedisError, OSError) as error:
-                self._tell(error)
+                self._tell(str(error) or type(error).__name__)
             if sweeps % _PRUNE_EVERY_SWEEPS == 0:
                 await self._leadership.prune()
             sweeps += 1
@@ -101,8 +103,8 @@ class Relay:
             if not await self._publisher.catch_up():
                 return
 
-    def _tell(self, error: BaseException) -> None:
-        """Once for each outage."""
-        if not self._failing:
-            _log.warning("the relay of changes is interrupted: %s", error)
-        self._failing = True
+    def _tell(self, why: str) -> None:
+        """Once for each outage; its end for an empty text."""
+        if why and not self._failing:
+            _log.warning("the relay of changes is interrupted: %s", why)
+        self._failing = bool(why)

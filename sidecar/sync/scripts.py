@@ -42,29 +42,32 @@ return {known, redis.call('MGET', unpack(KEYS, 2))}
 HEAD: Final = _KNOWN + "return known"
 
 # R4: a fill is refused unless head and epoch are those of its miss.
-# KEYS: head, value. ARGV: seq, epoch, seconds to live, value. -> 1 or 0
+# KEYS: head, value. ARGV: seq, epoch, seconds to live, value. -> done, suspect, epoch or head
 FILL: Final = (
     _KNOWN
     + """
-if not known or known[1] ~= ARGV[1] or known[2] ~= ARGV[2] then return 0 end
+if not known then return 'suspect' end
+if known[2] ~= ARGV[2] then return 'epoch' end
+if known[1] ~= ARGV[1] then return 'head' end
 redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[3])
-return 1
+return 'done'
 """
 )
 
 # R3: only head + 1 ... n, contiguously; what is known already is skipped.
-# KEYS: head, log, then the value of each change. ARGV: channel, epoch, length of the log,
-# incarnation, then for each change: seq, whether it invalidates the whole shard (0 or 1), message.
+# KEYS: head, log, then the value of each change. ARGV: PUBLISH or SPUBLISH, channel, epoch, length
+# of the log, incarnation, then for each change: seq, whether it invalidates the whole shard (0 or
+# 1), message.
 # -> outcome, seq, epoch
 INVALIDATE: Final = (
     _KNOWN
     + """
-if not known or known[5] ~= ARGV[4] then return {'suspect', 0, 0} end
+if not known or known[5] ~= ARGV[5] then return {'suspect', 0, 0} end
 local head, epoch = tonumber(known[1]), tonumber(known[2])
-if known[2] ~= ARGV[2] then return {'epoch', head, epoch} end
+if known[2] ~= ARGV[3] then return {'epoch', head, epoch} end
 local outcome = 'done'
 for i = 3, #KEYS do
-  local at = 5 + (i - 3) * 3
+  local at = 6 + (i - 3) * 3
   local seq = tonumber(ARGV[at])
   if seq > head + 1 then
     outcome = 'gap'
@@ -77,8 +80,8 @@ for i = 3, #KEYS do
       redis.call('UNLINK', KEYS[i])
     end
     redis.call('HSET', KEYS[1], 'seq', ARGV[at])
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], ARGV[at] .. '-0', 'm', ARGV[at + 2])
-    redis.call('PUBLISH', ARGV[1], ARGV[at + 2])
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], ARGV[at] .. '-0', 'm', ARGV[at + 2])
+    redis.call(ARGV[1], ARGV[2], ARGV[at + 2])
     head = seq
   end
 end
@@ -101,24 +104,24 @@ return {identity(), life[1] or '', life[2]}
 # R1: begins a new life of the content. What is still there carries another epoch and is a miss;
 # the members belong to the life before. Refused unless the life is still the one that was seen: a
 # relay that was paused must not bring back what a later one has replaced.
-# KEYS: head, log, members. ARGV: channel, seq, epoch, message, incarnation, then the life that was
-# seen: identity, epoch, nonce. -> 1, or 0 when it is known or outdated
+# KEYS: head, log, members. ARGV: PUBLISH or SPUBLISH, channel, seq, epoch, message, incarnation,
+# then the life that was seen: identity, epoch, nonce. -> 1, or 0 when it is known or outdated
 ESTABLISH: Final = (
     _KNOWN
     + """
 local stored = redis.call('HMGET', KEYS[1], 'seq', 'epoch', 'nonce')
-if identity() ~= ARGV[6] or (stored[2] or '') ~= ARGV[7] or stored[3] ~= ARGV[8] then return 0 end
+if identity() ~= ARGV[7] or (stored[2] or '') ~= ARGV[8] or stored[3] ~= ARGV[9] then return 0 end
 if stored[1] and stored[2] then
   local seq, epoch = tonumber(stored[1]), tonumber(stored[2])
-  if epoch > tonumber(ARGV[3]) then return 0 end
-  if known and epoch == tonumber(ARGV[3]) and seq >= tonumber(ARGV[2]) then return 0 end
+  if epoch > tonumber(ARGV[4]) then return 0 end
+  if known and epoch == tonumber(ARGV[4]) and seq >= tonumber(ARGV[3]) then return 0 end
 end
 local time = redis.call('TIME')
 redis.call('DEL', KEYS[2], KEYS[3])
-redis.call('HSET', KEYS[1], 'seq', ARGV[2], 'epoch', ARGV[3], 'floor', ARGV[2],
-  'identity', identity(), 'incarnation', ARGV[5],
+redis.call('HSET', KEYS[1], 'seq', ARGV[3], 'epoch', ARGV[4], 'floor', ARGV[3],
+  'identity', identity(), 'incarnation', ARGV[6],
   'begun', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
-redis.call('PUBLISH', ARGV[1], ARGV[4])
+redis.call(ARGV[1], ARGV[2], ARGV[5])
 return 1
 """
 )

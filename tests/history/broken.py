@@ -7,7 +7,7 @@ from sidecar.cache.following import Beat, Following, Verdict
 from sidecar.cache.memory import Memory
 from sidecar.model.need import Need, StoreNeed, shard_of_need
 from sidecar.sync.keyspace import Head, StoreFact
-from sidecar.sync.redis_cache import RedisCache
+from sidecar.sync.redis_cache import Filling, RedisCache
 from sidecar.sync.tiers import Tiers
 from tests.history.core import CACHE, Mode
 
@@ -47,8 +47,8 @@ class _Trusting(Following):
 class _FillsAnyway(RedisCache):
     """Fills carry the head of now instead of that of their miss."""
 
-    async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> bool:
-        known = (await self.heads())[shard_of_need(need)]
+    async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
+        known = (await self.heads()).get(shard_of_need(need))
         return await super().fill(need, fact, known or head)
 
 

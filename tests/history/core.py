@@ -140,7 +140,7 @@ class Core:
             instant=instant,
         )
         self.bus = Bus(
-            through(redis, self.news),
+            open_client(through(redis, self.news)),
             CACHE,
             cast("Follower", self.ear),
             resubscribed=self.heart.want,

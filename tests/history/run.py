@@ -24,6 +24,7 @@ from sidecar.store.users import Users
 from sidecar.sync.acknowledge import Acknowledger
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.redis_client import RedisClient
 from tests.history.checker import (
     Answered,
     Asked,
@@ -93,6 +94,7 @@ class Run:
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(Pool(Postgres(dsn=self._dsn, pool_max=6)))
             client = await stack.enter_async_context(_client(self._redis))
+            direct = (await client.node(0)).client
             await _populate(pool, client, self._redis.prefix)
             cores = [
                 await stack.enter_async_context(sidecar(self._mode, self._redis, self._dsn))
@@ -110,7 +112,7 @@ class Run:
                 for tenant in _TENANTS
                 for subject in _SUBJECTS
             ]
-            nemeses = [self._nemesis(cores, client) for _ in range(_NEMESES)]
+            nemeses = [self._nemesis(cores, direct) for _ in range(_NEMESES)]
             works += [each.run() for each in nemeses]
             await self._until_broken(works, seconds)
             for nemesis in nemeses:
@@ -173,7 +175,7 @@ class Run:
     async def _administrate(
         self,
         pool: Pool,
-        client: redis.asyncio.Redis,
+        client: RedisClient,
         tenant: str,
         subject: str,
         chance: random.Random,
@@ -226,7 +228,7 @@ class Run:
 
 
 @asynccontextmanager
-async def _client(settings: Redis) -> AsyncIterator[redis.asyncio.Redis]:
+async def _client(settings: Redis) -> AsyncIterator[RedisClient]:
     client = open_client(settings)
     try:
         yield client
@@ -234,7 +236,7 @@ async def _client(settings: Redis) -> AsyncIterator[redis.asyncio.Redis]:
         await client.aclose()
 
 
-async def _populate(pool: Pool, client: redis.asyncio.Redis, prefix: str) -> None:
+async def _populate(pool: Pool, client: RedisClient, prefix: str) -> None:
     """Tenants and users, all active, and a Redis that knows of them and of nothing else."""
     known = await pool.fetch("SELECT 1 FROM auth_tenant LIMIT 1")
     for tenant in _TENANTS:
@@ -245,5 +247,5 @@ async def _populate(pool: Pool, client: redis.asyncio.Redis, prefix: str) -> Non
                 await Users(pool).set_status(tenant, subject, Status.ACTIVE)
             else:
                 await Users(pool).create(tenant, subject)
-    await client.flushall()
+    await (await client.node(0)).client.flushall()
     await Publisher(RedisCache(client, prefix, 60), Outbox(pool)).catch_up()

@@ -88,7 +88,8 @@ class Plane:
     async def forget(self) -> None:
         """Redis loses all of the tenant's shard."""
         keys = self.cache.keys
-        await self.cache._client.delete(keys.head(_SHARD), keys.log(_SHARD), keys.members(_SHARD))
+        direct = (await self.cache._client.node(0)).client
+        await direct.delete(keys.head(_SHARD), keys.log(_SHARD), keys.members(_SHARD))
 
     async def disable(self) -> tuple[Change, ...]:
         """By somebody who was not there before, as the command line is."""
@@ -112,7 +113,8 @@ def redis(stack: EmbeddedStack) -> Redis:
 @pytest.fixture
 async def plane(pool: Pool, redis: Redis) -> AsyncIterator[Plane]:
     client = open_client(redis)
-    await client.delete(*await client.keys(f"{PREFIX}:*") or ["none"])
+    direct = (await client.node(0)).client
+    await direct.delete(*await direct.keys(f"{PREFIX}:*") or ["none"])
     ready = Plane(pool, RedisCache(client, redis.prefix, 60))
     await Tenants(pool).create("acme", "Acme")
     await ready.users.create("acme", "alice")

@@ -26,7 +26,7 @@ from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
 from sidecar.store.sessions import SessionRows
 from sidecar.sync.publisher import Publisher
-from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.redis_cache import Filling, RedisCache, open_client
 from tests.integration.degradation.table import Store
 from tests.integration.whole.conftest import KEY
 from tests.servers import Proxy
@@ -130,7 +130,7 @@ class Administration:
                 fact = await self._facts.read(need)
                 assert fact is not ABSENT
                 assert look.head is not None
-                assert await self._redis.fill(need, fact, look.head)
+                assert await self._redis.fill(need, fact, look.head) is Filling.DONE
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-import redis.asyncio
 
 from sidecar.model.facts import Effect, Rule
 from sidecar.settings.schema import Redis
@@ -13,6 +12,7 @@ from sidecar.store.roles import Roles
 from sidecar.store.tenants import Tenants
 from sidecar.store.users import Users
 from sidecar.sync.redis_cache import RedisCache, open_client
+from sidecar.sync.redis_client import RedisClient
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def outbox(pool: Pool) -> Outbox:
 
 
 @pytest.fixture
-async def client(redis_settings: Redis) -> AsyncIterator[redis.asyncio.Redis]:
+async def client(redis_settings: Redis) -> AsyncIterator[RedisClient]:
     """The client the product would use."""
     opened = open_client(redis_settings)
     yield opened
@@ -44,6 +44,6 @@ async def client(redis_settings: Redis) -> AsyncIterator[redis.asyncio.Redis]:
 
 
 @pytest.fixture
-def l2(client: redis.asyncio.Redis, redis_settings: Redis) -> RedisCache:
+def l2(client: RedisClient, redis_settings: Redis) -> RedisCache:
     """An empty second level under a prefix of its own."""
     return RedisCache(client, redis_settings.prefix, 60)

@@ -80,8 +80,9 @@ class Sidecar:
         self.news = Heart(
             l2, Outbox(pool), cache, self.follower, member=secrets.token_hex(16), instant=instant
         )
+        assert self.client is not None
         self.bus = Bus(
-            settings,
+            self.client,
             cache,
             self.follower,
             resubscribed=self.news.want,
@@ -542,7 +543,7 @@ async def test_favourites_fade_and_are_bounded(l2: RedisCache) -> None:
 
 
 async def test_yesterdays_favourites_do_not_crowd_out_todays(
-    l2: RedisCache, client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
+    l2: RedisCache, redis_client: redis.asyncio.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A use counts half after a while: here at once, so that any number of older ones is less."""
     monkeypatch.setattr(redis_cache_module, "_HALF_LIFE_SECONDS", 1e-9)
@@ -552,8 +553,8 @@ async def test_yesterdays_favourites_do_not_crowd_out_todays(
     assert await l2.most_used(SHARD, 5) == [b"new", b"old"]
     # One that an earlier release counted in another way is no trouble.
     monkeypatch.undo()
-    await client.delete(l2.keys.used(SHARD))
-    await client.zadd(l2.keys.used(SHARD), {"older": 7.5})
+    await redis_client.delete(l2.keys.used(SHARD))
+    await redis_client.zadd(l2.keys.used(SHARD), {"older": 7.5})
     await l2.note_used({SHARD: [b"older"]})
     await l2.note_used({SHARD: [b"new", b"new"]})
     assert await l2.most_used(SHARD, 5) == [b"new", b"older"]

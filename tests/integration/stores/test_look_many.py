@@ -9,7 +9,7 @@ from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed
 from sidecar.model.shard import SHARDS, shard_of
 from sidecar.sync import redis_cache as redis_cache_module
 from sidecar.sync.keyspace import Head
-from sidecar.sync.redis_cache import Look, RedisCache
+from sidecar.sync.redis_cache import Filling, Look, RedisCache
 
 SHARD = shard_of("acme")
 OTHER = shard_of("globex")
@@ -43,7 +43,7 @@ async def test_facts_of_all_kinds_and_shards_come_in_the_order_asked(
     for need, fact in facts.items():
         seen = (await cache.look(need)).head
         assert seen is not None
-        assert await cache.fill(need, fact, seen)
+        assert await cache.fill(need, fact, seen) is Filling.DONE
     suspect = SessionNeed(b"\x08" * 32, next(n for n in range(SHARDS) if n not in {SHARD, OTHER}))
     needs: list[StoreNeed] = [*facts, suspect, *USERS]
     looks = await cache.look_many(needs)
@@ -59,7 +59,7 @@ async def test_nothing_is_asked_for_nothing(cache: RedisCache) -> None:
 
 
 async def test_what_an_earlier_epoch_left_is_a_miss(cache: RedisCache) -> None:
-    assert await cache.fill(USERS[0], user(USERS[0]), Head(5, 1))
+    assert await cache.fill(USERS[0], user(USERS[0]), Head(5, 1)) is Filling.DONE
     assert await cache.establish(ShardState(SHARD, 5, 2))
     assert await cache.look_many(USERS[:1]) == [Look(None, Head(5, 2, 5))]
 
@@ -67,6 +67,6 @@ async def test_what_an_earlier_epoch_left_is_a_miss(cache: RedisCache) -> None:
 async def test_a_server_without_the_scripts_is_told_them(
     cache: RedisCache, redis_client: redis.asyncio.Redis
 ) -> None:
-    assert await cache.fill(USERS[0], user(USERS[0]), Head(5, 1))
+    assert await cache.fill(USERS[0], user(USERS[0]), Head(5, 1)) is Filling.DONE
     await redis_client.script_flush()
     assert (await cache.look_many(USERS[:1]))[0].fact == user(USERS[0])

@@ -38,7 +38,7 @@ async def head(cache: RedisCache) -> Head | None:
 
 async def in_step(cache: RedisCache, outbox: Outbox) -> bool:
     states = await outbox.states()
-    return [(h.seq, h.epoch) if h else None for h in await cache.heads()] == [
+    return [(h.seq, h.epoch) if h else None for _, h in sorted((await cache.heads()).items())] == [
         (state.seq, state.epoch) for state in states
     ]
 
@@ -282,6 +282,7 @@ async def test_the_relay_survives_the_loss_of_its_connection(
 async def test_the_relay_survives_a_redis_that_is_away(outbox: Outbox) -> None:
     class Away:
         tries = 0
+        away: frozenset[int] = frozenset()
         back = asyncio.Event()
 
         async def catch_up(self) -> int:

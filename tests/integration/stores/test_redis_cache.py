@@ -8,11 +8,11 @@ import redis.asyncio
 
 from sidecar.model.change import Change, ChangeKind, ShardState
 from sidecar.model.facts import Role, RoleGraph, Session, User
-from sidecar.model.need import RolesNeed, SessionNeed, UserNeed, StoreNeed
+from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed
 from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Redis
 from sidecar.sync.keyspace import Head, Keyspace, StoreFact, encode_fact
-from sidecar.sync.redis_cache import Look, Outcome, RedisCache, Told, open_client
+from sidecar.sync.redis_cache import Filling, Look, Outcome, RedisCache, Told, open_client
 from tests.servers import Proxy
 
 SHARD = shard_of("acme")
@@ -60,7 +60,7 @@ async def test_what_was_filled_is_found(
     miss = await cache.look(need)
     assert miss == Look(None, Head(5, 1, 5))
     assert miss.head is not None
-    assert await cache.fill(need, fact, miss.head)
+    assert await cache.fill(need, fact, miss.head) is Filling.DONE
     assert await cache.look(need) == Look(fact, Head(5, 1, 5))
 
 
@@ -73,7 +73,7 @@ async def test_an_entry_ends_by_itself(
 
 async def test_order_miss_fill_invalidate(cache: RedisCache) -> None:
     seen = await head(cache)
-    assert await cache.fill(ALICE, OLD, seen)
+    assert await cache.fill(ALICE, OLD, seen) is Filling.DONE
     assert await cache.invalidate(AT_1, [news(6)]) == Told(Outcome.DONE, 6, 1)
     assert await cache.look(ALICE) == Look(None, Head(6, 1, 5))
 
@@ -81,13 +81,13 @@ async def test_order_miss_fill_invalidate(cache: RedisCache) -> None:
 async def test_order_miss_invalidate_fill(cache: RedisCache) -> None:
     seen = await head(cache)
     await cache.invalidate(AT_1, [news(6)])
-    assert not await cache.fill(ALICE, OLD, seen)
+    assert await cache.fill(ALICE, OLD, seen) is Filling.HEAD
     assert (await cache.look(ALICE)).fact is None
 
 
 async def test_order_invalidate_miss_fill(cache: RedisCache) -> None:
     await cache.invalidate(AT_1, [news(6)])
-    assert await cache.fill(ALICE, NEW, await head(cache))
+    assert await cache.fill(ALICE, NEW, await head(cache)) is Filling.DONE
     assert (await cache.look(ALICE)).fact == NEW
 
 
@@ -95,19 +95,19 @@ async def test_order_miss_invalidate_of_another_fill(cache: RedisCache) -> None:
     """R4 costs refused fills in busy shards; that is its price."""
     seen = await head(cache)
     await cache.invalidate(AT_1, [news(6, subject="bob")])
-    assert not await cache.fill(ALICE, OLD, seen)
+    assert await cache.fill(ALICE, OLD, seen) is Filling.HEAD
 
 
 async def test_order_miss_new_epoch_fill(cache: RedisCache) -> None:
     seen = await head(cache)
     await cache.establish(ShardState(SHARD, 5, 2))
-    assert not await cache.fill(ALICE, OLD, seen)
+    assert await cache.fill(ALICE, OLD, seen) is Filling.EPOCH
 
 
 async def test_order_miss_flush_fill(cache: RedisCache, redis_client: redis.asyncio.Redis) -> None:
     seen = await head(cache)
     await redis_client.delete(cache.keys.head(SHARD))
-    assert not await cache.fill(ALICE, OLD, seen)
+    assert await cache.fill(ALICE, OLD, seen) is Filling.SUSPECT
     assert await cache.look(ALICE) == Look(None, None)
 
 
@@ -171,7 +171,7 @@ async def test_another_epoch_is_refused(cache: RedisCache) -> None:
 async def test_an_unknown_shard_is_suspect(l2: RedisCache) -> None:
     assert await l2.invalidate(AT_1, [news(1)]) == Told(Outcome.SUSPECT, 0, 0)
     assert await l2.look(ALICE) == Look(None, None)
-    assert await l2.heads() == [None] * 16
+    assert await l2.heads() == dict.fromkeys(range(16))
 
 
 async def test_establishing_never_goes_back(cache: RedisCache) -> None:
@@ -240,7 +240,7 @@ async def test_what_is_too_large_is_not_kept(
     cache: RedisCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.sync.keyspace.LARGEST_BYTES", 10)
-    assert not await cache.fill(ALICE, OLD, await head(cache))
+    assert await cache.fill(ALICE, OLD, await head(cache)) is Filling.SIZE
 
 
 async def test_nobody_there_is_an_error_at_once() -> None:
@@ -286,7 +286,8 @@ async def test_a_late_relay_does_not_bring_back_an_old_life(l2: RedisCache) -> N
     """It looked, chose an epoch, was paused; meanwhile another did, and all was flushed."""
     seen = await l2.life(SHARD)
     assert await l2.establish(ShardState(SHARD, 5, 3))
-    await l2._client.delete(l2.keys.head(SHARD))
+    direct = (await l2._client.node(SHARD)).client
+    await direct.delete(l2.keys.head(SHARD))
     assert not await l2.establish(ShardState(SHARD, 0, 2), seen)
     assert (await l2.heads())[SHARD] is None
     assert await l2.establish(ShardState(SHARD, 6, 4), await l2.life(SHARD))

@@ -115,7 +115,8 @@ async def test_a_redis_that_forgot_is_not_believed(database: str, redis: Redis) 
         changes = await Users(admin.pool).create("acme", "bob")
         await admin.publisher.publish(changes)
         for shard in range(16):
-            await admin.redis._client.delete(admin.redis.keys.head(shard))
+            direct = (await admin.redis._client.node(shard)).client
+            await direct.delete(admin.redis.keys.head(shard))
         found = await admin.acknowledger().wait(changes, 0.2)
         assert found.level is Level.PUBLISHED
         assert "vouch" in found.why

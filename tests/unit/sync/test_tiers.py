@@ -24,7 +24,7 @@ from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Cache, Features
 from sidecar.sync import tiers as tiers_module
 from sidecar.sync.keyspace import Head, StoreFact
-from sidecar.sync.redis_cache import Look, RedisCache
+from sidecar.sync.redis_cache import Filling, Look, RedisCache
 from sidecar.sync.tiers import Loaded, Tier, Tiers
 
 ALICE = UserNeed("acme", "alice")
@@ -69,12 +69,12 @@ class Shelf(RedisCache):
             raise RedisError("away")
         return Look(self.facts.get(need), Head(1, 1))
 
-    async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> bool:
+    async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
         self.filled.set()
         if self.away:
             raise RedisError("away")
         self.facts[need] = fact
-        return head == Head(1, 1)
+        return Filling.DONE if head == Head(1, 1) else Filling.HEAD
 
 
 class World:
