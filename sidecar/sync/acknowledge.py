@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
@@ -25,8 +25,8 @@ class Confirmations(Protocol):
         """The head of the shard, the age of its epoch there, the sidecars' last heartbeats."""
         ...
 
-    async def may_lose_writes(self) -> bool:
-        """Whether a failover could lose what was acknowledged."""
+    async def may_lose_writes(self, shards: Iterable[int], /) -> bool:
+        """Whether a failover could lose what was acknowledged of these shards."""
         ...
 
 
@@ -77,13 +77,13 @@ class Acknowledger:
     async def wait(self, changes: Sequence[Change], seconds: float) -> Acknowledgement:
         """Wait until all of `changes`, already published, are applied; at most `seconds`."""
         begun = time.monotonic()
+        last = {change.shard: change.seq for change in changes}
         try:
-            if await self._redis.may_lose_writes():
+            if await self._redis.may_lose_writes(last):
                 why = "Redis replicates without min-replicas-to-write: a failover may lose it again"
                 return Acknowledgement(Level.PUBLISHED, time.monotonic() - begun, why=why)
         except (RedisError, OSError):
             return Acknowledgement(Level.COMMITTED, 0.0, why="Redis cannot be asked")
-        last = {change.shard: change.seq for change in changes}
         found = [await self._wait_for(shard, seq, begun + seconds) for shard, seq in last.items()]
         open_ = [each.why for each in found if not each.applied]
         return Acknowledgement(
