@@ -1,6 +1,6 @@
 """What is said about a change is what is certain: never more than happened."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -40,7 +40,8 @@ class Stores:
             raise RedisConnectionError
         return self.head, 3600.0, [Confirmation("m1", self.confirmed, 2, 0.1)]
 
-    async def may_lose_writes(self) -> bool:
+    async def may_lose_writes(self, shards: Iterable[int], /) -> bool:
+        assert set(shards) == {SHARD}
         return False
 
     async def epoch_age(self, shard: int, epoch: int, /) -> float:
