@@ -20,6 +20,7 @@ from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.cache.memory import Memory, RegionStatistics
 from sidecar.clock import Sweeper, instant
 from sidecar.endpoints.admin import AdminEndpoints
+from sidecar.endpoints.admin_api import AdminApi
 from sidecar.endpoints.metrics import Metrics
 from sidecar.endpoints.own import OwnEndpoints
 from sidecar.forward.answers import Answers
@@ -43,6 +44,7 @@ from sidecar.telemetry.meters import Meters
 _LOG: Final = logging.getLogger("sidecar")
 # Our own endpoints: never the first to close a connection that the pool may be about to use.
 _IN_PROCESS_KEEP_ALIVE_SECONDS: Final = 3600.0
+_ADMIN_SHUTDOWN_SECONDS: Final = 1.0
 # Kubernetes gives a probe one second by default.
 _PROBE_SECONDS: Final = 0.5
 
@@ -109,6 +111,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
             stack.push_async_callback(pool.close)
         meters = Meters()
         server = _traffic_server(root, deciding, pools, meters, audit, sweeper)
+        api = _admin_api(root, deciding, audit)
         metrics = Metrics(
             meters,
             pools,
@@ -117,6 +120,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
             [
                 (names.RESYNCS, deciding.follower.resyncs),
                 (names.READS, deciding.tiers.counts),
+                (names.ADMIN_CALLS, {} if api is None else api.outcomes),
             ],
             [(names.NEWS_LAG, deciding.watch.lag)],
         )
@@ -124,9 +128,11 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
             _listening(
                 web.AppRunner(
                     AdminEndpoints(
-                        partial(_unready, server, deciding), metrics.scrape
+                        partial(_unready, server, deciding), metrics.scrape, api
                     ).application(),
                     access_log=None,
+                    # A call may wait for confirmations much longer than an end may take.
+                    shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
                 ),
                 root.admin.address,
                 backlog=16,
@@ -222,6 +228,14 @@ async def _own_endpoints(root: Root, deciding: Deciding) -> AsyncIterator[web.Ap
         yield runner
     finally:
         await runner.cleanup()
+
+
+def _admin_api(root: Root, deciding: Deciding, audit: AuditSink | None) -> AdminApi | None:
+    """The admin API, where there is a secret that opens it."""
+    if root.admin.token is None:
+        return None
+    record = None if audit is None else audit.add
+    return AdminApi(root.admin.token, deciding.pool, deciding.announcer, record)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from sidecar.audit.administration import Administration
 from sidecar.audit.record import Record
 
 _LOG: Final = logging.getLogger(__name__)
@@ -32,12 +33,12 @@ class AuditSink:
         self.dropped = 0
         self._write = write
         self._flush_seconds = flush_seconds
-        self._waiting: list[Record] = []
+        self._waiting: list[Record | Administration] = []
         self._encoder = msgspec.json.Encoder()
         self._task: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record | Administration) -> None:
         """Write `record` soon."""
         if len(self._waiting) >= _MOST_WAITING:
             self.dropped += 1
@@ -76,7 +77,7 @@ class AuditSink:
                 self.dropped += len(records)
                 _LOG.error("audit records could not be written: %s", error)
 
-    def _write_lines(self, records: list[Record]) -> None:
+    def _write_lines(self, records: list[Record | Administration]) -> None:
         self._write(self._encoder.encode_lines(records))
 
 

@@ -1,9 +1,12 @@
-"""Endpoints for operators, on a listener of their own: health, readiness, metrics."""
+"""Endpoints for operators, on a listener of their own: health, readiness, metrics, changes."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
+
+from sidecar.endpoints.admin_api import PREFIX, AdminApi
+from sidecar.endpoints.admin_reading import LARGEST_BYTES
 
 # What is still missing before traffic should come; "" when nothing is.
 Unready = Callable[[], Awaitable[str]]
@@ -18,18 +21,22 @@ class AdminEndpoints:
     Args:
         unready: tells what is missing.
         scrape: gives the metrics.
+        api: changes; None where nobody may make any.
     """
 
-    def __init__(self, unready: Unready, scrape: Scrape) -> None:
+    def __init__(self, unready: Unready, scrape: Scrape, api: AdminApi | None = None) -> None:
         self._unready = unready
         self._scrape = scrape
+        self._api = api
 
     def application(self) -> web.Application:
         """The application that serves them."""
-        application = web.Application()
+        application = web.Application(client_max_size=LARGEST_BYTES)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
+        if self._api is not None:
+            application.add_subapp(PREFIX, self._api.application())
         return application
 
     async def _healthz(self, _request: web.Request) -> web.Response:
