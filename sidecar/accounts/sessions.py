@@ -7,6 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 from sidecar.authenticate.opaque import RANDOM_BYTES, digest, mint
 from sidecar.model.change import Change, Level
+from sidecar.model.need import RolesNeed, SessionNeed, StoreNeed, UserNeed
 from sidecar.model.shard import shard_of
 
 # The public id tells sessions apart in logs: 80 bits do not collide, and are no secret.
@@ -82,15 +83,25 @@ class Sessions:
         publish: tells the sidecars (`sync.publisher.Publisher.publish`).
         key: signs tokens (`authenticate.opaque.signing_key`).
         wall: wall clock.
+        signed_in: is told what the next request of a new session will need, and may load it, but
+            must not wait (`sync.anticipation.Anticipation.signed_in`); None for nobody, e.g. where
+            no requests are served. Siblings are not told: loading fills Redis, where they look.
     """
 
     def __init__(
-        self, store: SessionStore, publish: Publish, key: bytes, *, wall: Callable[[], float]
+        self,
+        store: SessionStore,
+        publish: Publish,
+        key: bytes,
+        *,
+        wall: Callable[[], float],
+        signed_in: Callable[[Sequence[StoreNeed]], None] | None = None,
     ) -> None:
         self._store = store
         self._publish = publish
         self._key = key
         self._wall = wall
+        self._signed_in = signed_in
 
     async def issue(self, tenant: str, subject: str, lifetime_seconds: float) -> IssuedSession:
         """A new session of a user that is known and active.
@@ -100,10 +111,15 @@ class Sessions:
             Refused: the user or the tenant is disabled.
             StoresUnavailable: it was not stored.
         """
-        token = mint(shard_of(tenant), secrets.token_bytes(RANDOM_BYTES), self._key)
+        shard = shard_of(tenant)
+        token = mint(shard, secrets.token_bytes(RANDOM_BYTES), self._key)
         identifier = b32encode(secrets.token_bytes(_ID_BYTES)).decode("ascii").lower()
         expires_at = self._wall() + lifetime_seconds
-        await self._store.create(digest(token), identifier, tenant, subject, expires_at)
+        name = digest(token)
+        await self._store.create(name, identifier, tenant, subject, expires_at)
+        if self._signed_in is not None:
+            user, roles = UserNeed(tenant, subject), RolesNeed(tenant)
+            self._signed_in((SessionNeed(name, shard), user, roles))
         return IssuedSession(token, identifier, expires_at)
 
     async def revoke(self, tenant: str, identifier: str) -> Ended:

@@ -254,6 +254,11 @@ class Memory:
         kept = region.peek(key)
         return kept is not None and now < kept[1] and region.uses(key) > 0
 
+    def forget_use(self, need: Need) -> None:
+        """From now on `is_used` tells of uses that are still to come."""
+        region, key = self._place(need)
+        region.forget_use(key)
+
     def holds(self, need: Need, fact: Fact) -> bool:
         """Whether this very object is what is known about `need`."""
         region, key = self._place(need)

@@ -122,6 +122,12 @@ class S3Fifo(Generic[K, V]):
         entry = self._entries.get(key)
         return 0 if entry is None else entry.uses
 
+    def forget_use(self, key: K) -> None:
+        """As if `key` had not been found since it was put."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.uses = 0
+
     def put(self, key: K, value: V) -> None:
         """Store or replace `key`, evicting others where there is no room."""
         entry = self._entries.get(key)

@@ -364,6 +364,17 @@ class Cache(Settings, frozen=True):
     warm_entries: Annotated[int, Meta(ge=0)] = 10_000
     # ...within this time; what is not there by then is loaded when it is asked for.
     warm_seconds: Positive = 1.0
+    # Clients are let in once this share of it is there; the rest follows within the same time.
+    warm_ready_share: Annotated[float, Meta(ge=0, le=1)] = 1.0
+    # Sessions of which it is remembered whose they are, also when they have left memory: their next
+    # request loads session, user and roles at once. About 0.3 KB each.
+    foresight: Count = 10_000
+    # Loads that nobody waits for yet (predicted, after a sign-in, after a change), all together:
+    # far below what the stores carry, far above what one sidecar's users need.
+    anticipated_per_second: Count = 200
+    # What was in use and has changed is read anew within this time, at a moment that chance picks:
+    # the sidecars of a fleet shall find in Redis what the first of them brought there.
+    revalidate_seconds: Positive = 0.1
 
 
 class Features(Settings, frozen=True):
@@ -381,6 +392,12 @@ class Features(Settings, frozen=True):
     warming: bool = True
     # What is in use is read anew before it expires, off the request path.
     refresh_ahead: bool = True
+    # A session that memory lost is loaded together with its user and roles, not before them.
+    prediction: bool = True
+    # What was in use and has changed is read anew, off the request path.
+    revalidation: bool = True
+    # Who signs in finds its session, user and roles in memory.
+    sign_in_warming: bool = True
     # The outcome for one principal, route and resource is remembered while nothing changes.
     decision_memo: bool = True
 

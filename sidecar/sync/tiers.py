@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
 
@@ -52,6 +52,22 @@ class Primary(Protocol):
         ...
 
 
+class Foresees(Protocol):
+    """Who loads ahead (`sync.anticipation.Anticipation`), as far as loading concerns it."""
+
+    def asked(self, need: StoreNeed, /) -> None:
+        """A request asks for `need`, which memory lacks."""
+        ...
+
+    def landed(self, need: StoreNeed, fact: Found | Denial, /) -> None:
+        """A store answered."""
+        ...
+
+    def failed(self) -> None:
+        """No store did."""
+        ...
+
+
 # Refreshing goes along quietly: at most 160 reads a second.
 _FRESH_SECONDS: Final = 0.1
 _FRESH_AT_ONCE: Final = 16
@@ -73,7 +89,9 @@ class Tiers:
         instant: the clock of leases.
 
     Attributes:
-        counts: answers by tier, and reads that were ``doomed`` or ``failed``, since the start.
+        counts: answers by tier, reads that were ``doomed`` or ``failed``, and fills of Redis that
+            were not made (``fill-failed``, ``fill-refused-<cause>``), since the start.
+        foresees: is told what is asked for and what came; None for nobody.
     """
 
     def __init__(
@@ -100,6 +118,7 @@ class Tiers:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reached = [0] * SHARDS
         self.counts: Counter[str] = Counter()
+        self.foresees: Foresees | None = None
 
     async def load(self, need: Need, now: float) -> Loaded:
         """The fact for `need` at the monotonic instant `now`.
@@ -112,6 +131,8 @@ class Tiers:
             return self._count(Loaded(found, Tier.MEMORY))
         if isinstance(need, TokenNeed):
             return self._count(await self._load_token(need))
+        if self.foresees is not None:
+            self.foresees.asked(need)
         waiter: _Waiter = asyncio.get_running_loop().create_future()
         if self._share:
             flight = self._flights.board(need, waiter, leased=self._is_leased(need))
@@ -124,6 +145,54 @@ class Tiers:
                 return self._count(await waiter)
         except TimeoutError:
             raise StoresUnavailable("the stores did not answer in time") from None
+
+    def anticipate(self, need: StoreNeed) -> bool:
+        """Read `need` for nobody who waits yet; a request that asks for it meanwhile joins.
+
+        The read is a flight like any other: doomed by news, and joined under a lease only (R6).
+
+        Returns:
+            Whether a read was started. None is without a lease (what it would bring could not be
+            used), nor for what memory knows or somebody is reading already.
+        """
+        if not self._is_leased(need) or self._memory.knows(need, self._instant()):
+            return False
+        if self._share:
+            flight = self._flights.board(need, _nobody(), leased=True)
+        else:
+            flight = self._flights.alone(need, _nobody())
+        if flight is None:
+            return False
+        self._start(flight)
+        return True
+
+    async def load_many(self, needs: Sequence[StoreNeed]) -> list[StoreNeed]:
+        """Read some hundreds of needs from Redis in one round, into memory and for nobody.
+
+        Each is a flight of its own, which news dooms and nobody joins; what Redis knew before the
+        news that was applied here is a miss, as in any read.
+
+        Returns:
+            The needs that Redis could not answer.
+        """
+        redis = self._redis
+        wanted = [] if redis is None else [need for need in needs if self._is_leased(need)]
+        if redis is None or not wanted:
+            return list(needs)
+        flights = [self._flights.alone(need, _nobody()) for need in wanted]
+        looks = [Look(None, None)] * len(wanted)
+        try:
+            async with asyncio.timeout(self._redis_seconds):
+                looks = await redis.look_many(wanted)
+        except (RedisError, OSError, TimeoutError):
+            self.counts["failed"] += 1
+        finally:
+            found = {
+                flight.need
+                for flight, look in zip(flights, looks, strict=True)
+                if self._land(flight, look)
+            }
+        return [need for need in needs if need not in found]
 
     async def keep_fresh(self) -> None:
         """Reads anew what is in use and will soon expire; never returns."""
@@ -169,6 +238,26 @@ class Tiers:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _land(self, flight: Flight[_Waiter], look: Look) -> bool:
+        """Ends a flight of `load_many`; tells whether it brought anything."""
+        assert not isinstance(flight.need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
+        self.counts["doomed"] += flight.doomed
+        fact = self._trusted(flight.need, look)
+        if fact is not None and not flight.doomed:
+            self._memory.put(flight.need, fact, self._instant())
+        self._flights.land(flight)
+        return fact is not None
+
+    def _trusted(self, need: StoreNeed, look: Look) -> StoreFact | None:
+        """What Redis had, unless news has been applied here that Redis did not know then.
+
+        A change may have been applied here before Redis was told of it, or while we asked a master
+        that was replaced: what was found is then older than what is known.
+        """
+        if look.head is None or look.head.seq < self._reached[shard_of_need(need)]:
+            return None
+        return look.fact
 
     def _is_leased(self, need: StoreNeed) -> bool:
         return self._memory.is_leased(shard_of_need(need), self._instant())
@@ -229,6 +318,8 @@ class Tiers:
             self._memory.put(flight.need, loaded.fact, self._instant())
         self.counts["doomed"] += flight.doomed
         self.counts["failed"] += loaded is None
+        if self.foresees is not None:
+            self._tell(self.foresees, flight, loaded)
         following = self._flights.land(flight)
         waiters, flight.waiters = flight.waiters, []
         for waiter in waiters:
@@ -241,16 +332,21 @@ class Tiers:
         if following is not None:
             self._start(following)
 
+    def _tell(self, foresees: Foresees, flight: Flight[_Waiter], loaded: Loaded | None) -> None:
+        if loaded is None:
+            foresees.failed()
+        elif not isinstance(flight.need, TokenNeed):
+            foresees.landed(flight.need, loaded.fact)
+
     async def _read(self, need: Need) -> tuple[Loaded, Head | None]:
         assert not isinstance(need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
         head = None
         if self._redis is not None and self._is_leased(need):
             look = await self._look(self._redis, need)
-            # A change may have been applied here before Redis was told of it, or while we asked a
-            # master that was replaced: what was found is then older than what is known.
+            fact = self._trusted(need, look)
+            if fact is not None:
+                return Loaded(fact, Tier.REDIS), None
             if look.head is not None and look.head.seq >= self._reached[shard_of_need(need)]:
-                if look.fact is not None:
-                    return Loaded(look.fact, Tier.REDIS), None
                 head = look.head
         return Loaded(await self._primary.read(need), Tier.POSTGRES), head
 
@@ -269,6 +365,16 @@ class Tiers:
         if isinstance(need, TokenNeed):
             return
         try:
-            await self._redis.fill(need, fact, head)
+            filled: object = await self._redis.fill(need, fact, head)
         except (RedisError, OSError):
             self.counts["fill-failed"] += 1
+            return
+        if filled is not True and filled != "done":
+            self.counts[f"fill-refused-{filled or 'unknown'}"] += 1
+
+
+def _nobody() -> _Waiter:
+    """A waiter for a flight that nobody waits for."""
+    waiter: _Waiter = asyncio.get_running_loop().create_future()
+    waiter.cancel()
+    return waiter

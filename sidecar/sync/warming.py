@@ -1,13 +1,16 @@
 """Warming: a sidecar that starts asks what its siblings use most, before it takes traffic.
 
 Each sidecar now and then tells Redis what it uses often; the counts fade, so that yesterday's
-favourites do not crowd out today's. What is loaded comes from Redis first, so that a rollout does
-not fall on the database. Bounded in number and time, and never on the path of a request.
+favourites do not crowd out today's. What is loaded comes from Redis, some hundreds of facts in one
+round trip, so that a rollout does not fall on the database; only what Redis lacks is asked of
+PostgreSQL, a few facts at once. Bounded in number and time, and never on the path of a request.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice, zip_longest
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -22,10 +25,14 @@ from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.tiers import Tiers
 
 _log: Final = logging.getLogger(__name__)
-# Told this often, this much: a few kilobytes.
+# Told this often, this many of each kind: a few kilobytes. Where there are more, chance picks.
 _REPORT_SECONDS: Final = 10.0
 _REPORTED: Final = 500
-# Loads under way at once while warming: enough to be quick, few enough for a small database.
+# Facts asked of Redis in one round trip, and round trips under way at once: more are not faster, as
+# what they bring has to be decoded here.
+_BATCH: Final = 500
+_BATCHES_AT_ONCE: Final = 2
+# Loads of what Redis lacks: enough to be quick, few enough for a small database.
 _AT_ONCE: Final = 16
 
 
@@ -76,11 +83,14 @@ class Warmer:
         favourites: where they are counted.
         memory: knows what is used.
         tiers: loads.
-        cache: how many, and how long at most.
+        cache: how many, how long at most, and which share of them is enough to begin with.
         instant: the clock of leases.
+        chance: evenly distributed numbers in [0, 1).
 
     Attributes:
-        warmed: facts loaded at the start.
+        wanted: facts that were to be loaded at the start.
+        warmed: facts that were.
+        seconds: how long that took, once it is over.
     """
 
     def __init__(
@@ -91,45 +101,99 @@ class Warmer:
         cache: Cache,
         *,
         instant: Callable[[], float],
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._favourites = favourites
         self._memory = memory
         self._tiers = tiers
         self._most = cache.warm_entries
         self._seconds = cache.warm_seconds
+        self._share = cache.warm_ready_share
         self._instant = instant
+        self._chance = chance
+        self._enough = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.wanted = 0
         self.warmed = 0
+        self.seconds = 0.0
+
+    def __str__(self) -> str:
+        """How far it is, for people."""
+        when = f" in {self.seconds:.2f} s" if self.seconds else ""
+        return f"{self.warmed} of {self.wanted} favourites loaded{when}"
 
     async def warm(self) -> None:
-        """Load what siblings use most; returns when that is done or its time is over."""
+        """Load what siblings use most; returns when enough is there or its time is over.
+
+        What is not there by then goes on in the background, within the same time.
+        """
+        self._task = asyncio.create_task(self._warm_all())
+        await self._enough.wait()
+
+    async def close(self) -> None:
+        """End what may still go on."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _warm_all(self) -> None:
+        begun = self._instant()
+        self._progress(0)
         try:
             async with asyncio.timeout(self._seconds):
-                await self._load_all(await self._wanted())
+                needs = await self._find_wanted()
+                self.wanted = len(needs)
+                await self._load_all(needs)
         except TimeoutError:
-            _log.info("warming ended after %g s with %d facts", self._seconds, self.warmed)
+            _log.info("warming ended after %g s: %s", self._seconds, self)
         except (RedisError, OSError) as error:
             _log.info("nothing to warm from: %s", type(error).__name__)
+        finally:
+            self.seconds = self._instant() - begun
+            self._enough.set()
 
-    async def _wanted(self) -> list[StoreNeed]:
-        most = max(1, self._most // SHARDS)
-        lists = await asyncio.gather(
-            *(self._favourites.most_used(shard, most) for shard in range(SHARDS))
-        )
-        found = (decode_need(member) for members in lists for member in members)
-        return [need for need in found if need is not None]
+    async def _find_wanted(self) -> list[StoreNeed]:
+        """The favourites of all shards, the most used of each first."""
+        each = max(1, self._most // SHARDS)
+        members = dict(enumerate(await self._most_used(range(SHARDS), each)))
+        full = [shard for shard, found in members.items() if len(found) >= each]
+        if full and sum(map(len, members.values())) < self._most:
+            # Few tenants: what the other shards do not need is theirs.
+            members.update(zip(full, await self._most_used(full, self._most), strict=True))
+        ranked = chain.from_iterable(zip_longest(*members.values()))
+        found = (decode_need(member) for member in ranked if member is not None)
+        return list(islice((need for need in found if need is not None), self._most))
 
-    async def _load_all(self, needs: list[StoreNeed]) -> None:
-        waiting = iter(needs)
+    async def _most_used(self, shards: Iterable[int], most: int) -> list[list[bytes]]:
+        return await asyncio.gather(*(self._favourites.most_used(shard, most) for shard in shards))
 
-        async def work() -> None:
+    async def _load_all(self, needs: Sequence[StoreNeed]) -> None:
+        batches = iter([needs[at : at + _BATCH] for at in range(0, len(needs), _BATCH)])
+        lacking: list[StoreNeed] = []
+
+        async def read() -> None:
+            for batch in batches:
+                missed = await self._tiers.load_many(batch)
+                lacking.extend(missed)
+                self._progress(len(batch) - len(missed))
+
+        await asyncio.gather(*(read() for _ in range(_BATCHES_AT_ONCE)))
+        waiting = iter(lacking)
+
+        async def load() -> None:
             for need in waiting:
                 try:
                     await self._tiers.load(need, self._instant())
-                    self.warmed += 1
                 except StoresUnavailable:
                     return
+                self._progress(1)
 
-        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+        await asyncio.gather(*(load() for _ in range(_AT_ONCE)))
+
+    def _progress(self, warmed: int) -> None:
+        self.warmed += warmed
+        if self.warmed >= self._share * self.wanted and (self.wanted or not self._share):
+            self._enough.set()
 
     async def run(self) -> None:
         """Reports what is used here; never returns."""
@@ -148,7 +212,7 @@ class Warmer:
             RedisError: Redis could not be told.
         """
         members: dict[int, list[bytes]] = {}
-        for need in self._memory.in_use(_REPORTED):
+        for need in self._memory.in_use(_REPORTED, self._chance()):
             members.setdefault(shard_of_need(need), []).append(encode_need(need))
         if members:
             await self._favourites.note_used(members)

@@ -579,6 +579,8 @@ async def test_warming_is_bounded_in_time(sidecar: Sidecar) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    slow._tiers.load = for_ever  # type: ignore[method-assign,assignment]  # stores that hang
+    # Stores that hang.
+    slow._tiers.load = for_ever  # type: ignore[method-assign,assignment]
+    slow._tiers.load_many = for_ever  # type: ignore[method-assign,assignment]
     await slow.warm()
     assert slow.warmed == 0

@@ -18,7 +18,7 @@ from sidecar.authenticate.opaque import signing_key
 from sidecar.clock import wall
 from sidecar.embedded import EmbeddedStack
 from sidecar.model.facts import Status
-from sidecar.settings.schema import Postgres
+from sidecar.settings.schema import Features, Postgres
 from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
 from sidecar.store.sessions import SessionRows
@@ -68,14 +68,11 @@ async def test_who_may_do_what(start: Start) -> None:
 @pytest.mark.parametrize(
     "features",
     [
-        dict.fromkeys(
-            ["memory_cache", "redis_cache", "negative_cache", "single_flight", "decision_memo"],
-            False,
-        ),
-        {"memory_cache": False},
-        {"redis_cache": False},
+        dict.fromkeys(Features.__struct_fields__, False),
+        *({name: False} for name in Features.__struct_fields__),
         {"decision_memo": False, "single_flight": False},
     ],
+    ids=lambda features: "all" if len(features) > 2 else "+".join(features),
 )
 async def test_the_answers_are_the_same_without_optimisations(
     start: Start, features: dict[str, bool]
