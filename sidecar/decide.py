@@ -2,6 +2,7 @@
 
 Nothing here waits, and nothing is remembered but in the snapshot. What the shell loads for a
 `Missing` it hands in as `loaded` and asks again; so with every cache off the answers are the same.
+Work that is left (`Missing.work`) it does in slices, and hands in as `done`.
 
 An exception in here is a bug. It is not caught here: the pipeline answers it with
 `INTERNAL_ERROR`, which is a refusal.
@@ -15,11 +16,12 @@ from typing import Final
 from sidecar.authenticate.claims import check_time
 from sidecar.authenticate.credential import CredentialRules
 from sidecar.authorize.authorizer import Authorizer
+from sidecar.authorize.compilation import Compilation
 from sidecar.authorize.permit import Permit
 from sidecar.authorize.principal import principal_of
-from sidecar.authorize.subject import Subject
+from sidecar.authorize.subject import Permissions, Subject
 from sidecar.cache.memory import Memory
-from sidecar.model.decision import Denial, Missing, Principal
+from sidecar.model.decision import Denial, Missing, Principal, Work
 from sidecar.model.facts import RoleGraph, Session, Status, User, VerifiedToken
 from sidecar.model.head import RequestHead
 from sidecar.model.need import (
@@ -33,7 +35,7 @@ from sidecar.model.need import (
     UserNeed,
 )
 from sidecar.model.reason import Reason
-from sidecar.model.route import Access, Route
+from sidecar.model.route import Access, Route, RouteMatch
 from sidecar.route.table import RouteTable, resource_of
 
 Loaded = Mapping[Need, Found | Denial]
@@ -78,6 +80,7 @@ def decide(
     instant: float,
     snapshot: Snapshot,
     loaded: Loaded = EMPTY,
+    done: Work | None = None,
 ) -> Permit | Denial | Missing:
     """Decide about one request.
 
@@ -87,6 +90,7 @@ def decide(
         instant: monotonic instant, against which the lease and the age of memory are held.
         snapshot: what decisions read.
         loaded: what the shell has loaded for this request; goes before memory.
+        done: the work that was missing, once it is over.
 
     Returns:
         A `Permit`; a `Denial`, with the route and the principal as far as they are known; or
@@ -95,17 +99,71 @@ def decide(
     match = snapshot.routes.match(head.host, head.method, head.path)
     if isinstance(match, Denial):
         return match
-    route = match.route
-    if route.access is Access.PUBLIC:
+    if match.route.access is Access.PUBLIC:
         return snapshot.authorizer.admit(match, resource_of(match))
+    # Mostly nothing was loaded: then memory is asked directly.
+    facts = _Overlay(loaded, snapshot.memory) if loaded else snapshot.memory
+    return _decide(match, head, wall, instant, facts, snapshot, done)
+
+
+def decide_without_stores(
+    head: RequestHead,
+    wall: float,
+    instant: float,
+    snapshot: Snapshot,
+    loaded: Loaded = EMPTY,
+    done: Work | None = None,
+) -> Permit | Missing | None:
+    """Decide once more when no store answers, where the route opts into last-known-good (R9).
+
+    Facts count that could be used at most `Route.last_known_good_seconds` ago; those that were
+    dropped by an invalidation are gone. Whatever is checked on fresh facts is checked on them.
+
+    Args:
+        head: the request.
+        wall: wall-clock instant.
+        instant: monotonic instant.
+        snapshot: what decisions read.
+        loaded: what could be loaded for this request before the stores failed; goes before memory.
+        done: the work that was missing, once it is over.
+
+    Returns:
+        A `Permit`, its reason `LAST_KNOWN_GOOD` where any fact was of a while ago; `Missing` with
+        work to be done; None for a refusal. Old facts refuse nobody: whoever they do not permit
+        gets 503, because a store might say otherwise (PROMISES 18).
+    """
+    match = snapshot.routes.match(head.host, head.method, head.path)
+    if isinstance(match, Denial) or not match.route.last_known_good_seconds:
+        return None
+    within = match.route.last_known_good_seconds
+    facts = _Recollection(loaded, snapshot.memory, within)
+    outcome = _decide(match, head, wall, instant, facts, snapshot, done)
+    if isinstance(outcome, Missing):
+        return None if outcome.work is None else outcome
+    if isinstance(outcome, Denial):
+        return None
+    if facts.ended is None:
+        return outcome
+    return snapshot.authorizer.recalled(outcome, wall + (facts.ended + within - instant))
+
+
+def _decide(
+    match: RouteMatch,
+    head: RequestHead,
+    wall: float,
+    instant: float,
+    facts: "Memory | _Overlay",
+    snapshot: Snapshot,
+    done: Work | None,
+) -> Permit | Denial | Missing:
+    """Who asks, and whether they may, by `facts`."""
+    route = match.route
     credential = snapshot.credentials.find(head)
     if isinstance(credential, Denial):
         return replace(credential, route=route)
-    # Mostly nothing was loaded: then memory is asked directly.
-    facts = _Overlay(loaded, snapshot.memory) if loaded else snapshot.memory
-    subject = _recognize(credential, route, wall, instant, facts, snapshot)
+    subject = _recognize(credential, route, wall, instant, facts, snapshot, done)
     if not isinstance(subject, Subject):
-        return subject
+        return Missing((), subject) if isinstance(subject, Compilation) else subject
     if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
         refused = _check_requirements(subject.fact, subject.principal, route)
         if refused is not None:
@@ -127,6 +185,32 @@ class _Overlay:
         return self._memory.find(need, now) if found is None else found
 
 
+class _Recollection(_Overlay):
+    """The same, and behind it what memory may not be asked for any more.
+
+    Attributes:
+        ended: the earliest instant at which a fact that was given could last be used; None while
+            all that was given may be used now.
+    """
+
+    __slots__ = ("_within", "ended")
+
+    def __init__(self, loaded: Loaded, memory: Memory, within: float) -> None:
+        super().__init__(loaded, memory)
+        self._within = within
+        self.ended: float | None = None
+
+    def find(self, need: Need, now: float) -> Found | Denial | None:
+        found = super().find(need, now)
+        if found is not None:
+            return found
+        recalled = self._memory.recall(need, now, self._within)
+        if recalled is None:
+            return None
+        self.ended = recalled.ended if self.ended is None else min(self.ended, recalled.ended)
+        return recalled.fact
+
+
 def _recognize(
     credential: SessionNeed | TokenNeed,
     route: Route,
@@ -134,7 +218,8 @@ def _recognize(
     instant: float,
     facts: Memory | _Overlay,
     snapshot: Snapshot,
-) -> Subject | Denial | Missing:
+    done: Work | None,
+) -> Subject | Denial | Missing | Compilation[Permissions]:
     """Who presents `credential`, if it and its user are valid now."""
     fact = facts.find(credential, instant)
     if fact is None:
@@ -168,7 +253,7 @@ def _recognize(
     if isinstance(graph, RoleGraph) and graph.status is not Status.ACTIVE:
         disabled = "the tenant is disabled"
         return Denial(Reason.USER_DISABLED, disabled, route, principal_of(fact))
-    return snapshot.authorizer.subject(credential[0], fact, user, graph, wall, leeway)
+    return snapshot.authorizer.subject(credential[0], fact, user, graph, wall, leeway, done)
 
 
 def _refuse_unknown(found: Found | Denial, route: Route) -> Denial:

@@ -4,7 +4,9 @@ listen -> parse -> route -> authenticate -> authorize -> forward -> audit.
 
 `listen` and `parse` have made a head of what arrived; `decide` routes, authenticates and
 authorizes without awaiting anything; only its `Permit` opens the upstream. What memory lacks is
-loaded, bounded by a deadline, and the decision made again. Refusal is a value and the default.
+loaded, bounded by a deadline, and the decision made again; what takes long to compile is compiled
+in slices between other requests. When the stores cannot say, a route may accept what was known a
+while ago. Refusal is a value and the default.
 """
 
 import asyncio
@@ -15,15 +17,19 @@ from sidecar.audit.record import record_of
 from sidecar.audit.sink import AuditSink
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
-from sidecar.decide import MOST_ROUNDS, Snapshot, decide
+from sidecar.decide import MOST_ROUNDS, Snapshot, decide, decide_without_stores
 from sidecar.forward.exchange import Exchange
-from sidecar.model.decision import Denial, Missing
+from sidecar.model.decision import Denial, Missing, Work
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.need import Found, Need
 from sidecar.model.reason import Reason
 from sidecar.telemetry.meters import Meters
 
 _LOG: Final = logging.getLogger(__name__)
+# Compiling for one request, the wait for others' included: a hundred thousand grants take a fifth
+# of a second. What was done stays, for whoever asks again.
+_WORK_SECONDS: Final = 2.0
+_OVERLOADED: Final = Denial(Reason.OVERLOADED, "compiling grants took too long")
 
 
 class Loaded(Protocol):
@@ -74,6 +80,8 @@ class Pipeline:
         self._audit = audit
         self._audit_permits = audit_permits
         self._loading: set[asyncio.Task[None]] = set()
+        # One slice at a time, whoever it is for: between two of them the loop serves the others.
+        self._working = asyncio.Lock()
 
     def begin(self, exchange: Exchange) -> None:
         """Decide at once where memory knows enough: nearly always."""
@@ -89,32 +97,87 @@ class Pipeline:
         loaded: dict[Need, Found | Denial] = {}
         concluded: Permit | Denial | Missing = verdict
         try:
-            async with asyncio.timeout(self._load_seconds):
-                for _ in range(MOST_ROUNDS):
-                    if not isinstance(concluded, Missing):
-                        break
-                    needs = concluded.needs
-                    found = await asyncio.gather(
-                        *(self._loader.load(need, instant()) for need in needs)
-                    )
-                    for need, each in zip(needs, found, strict=True):
-                        self._meters.loads[type(need).__name__, each.tier] += 1
-                        loaded[need] = each.fact
-                    concluded = self._decide(exchange, loaded)
-        except (StoresUnavailable, TimeoutError) as error:
-            concluded = Denial(Reason.STORES_UNAVAILABLE, str(error))
+            try:
+                concluded = await self._complete(exchange, verdict, loaded)
+            except (StoresUnavailable, TimeoutError) as error:
+                refusal = Denial(Reason.STORES_UNAVAILABLE, str(error))
+                concluded = await self._without_stores(exchange, loaded) or refusal
         except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
             concluded = _broken(exchange)
         self._conclude(exchange, concluded)
 
-    def _decide(
+    async def _complete(
+        self, exchange: Exchange, verdict: Missing, loaded: dict[Need, Found | Denial]
+    ) -> Permit | Denial | Missing:
+        """The decision with all it needs; raises StoresUnavailable or TimeoutError."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._load_seconds
+        concluded: Permit | Denial | Missing = verdict
+        for _ in range(MOST_ROUNDS):
+            if not isinstance(concluded, Missing):
+                break
+            if concluded.work is not None:
+                begun = loop.time()
+                if not await self._finish(concluded.work):
+                    return _OVERLOADED
+                # The stores are not to blame for that.
+                deadline += loop.time() - begun
+            if concluded.needs:
+                async with asyncio.timeout_at(deadline):
+                    await self._load(concluded.needs, loaded)
+            concluded = self._decide(exchange, loaded, concluded.work)
+        return concluded
+
+    async def _load(self, needs: tuple[Need, ...], loaded: dict[Need, Found | Denial]) -> None:
+        """All of `needs`, at the same time; what came counts also where something did not."""
+
+        async def load(need: Need) -> None:
+            found = await self._loader.load(need, instant())
+            self._meters.loads[type(need).__name__, found.tier] += 1
+            loaded[need] = found.fact
+
+        outcomes = await asyncio.gather(*map(load, needs), return_exceptions=True)
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
+
+    async def _finish(self, work: Work) -> bool:
+        """Do `work` in slices; tells whether it was done in time."""
+        try:
+            async with asyncio.timeout(_WORK_SECONDS), self._working:
+                while not work.advance():  # noqa: ASYNC110 - it waits for nobody, it lets others on
+                    await asyncio.sleep(0)
+        except TimeoutError:
+            return False
+        return True
+
+    async def _without_stores(
         self, exchange: Exchange, loaded: dict[Need, Found | Denial]
+    ) -> Permit | None:
+        """What was known a while ago may do, on routes that say so."""
+        work: Work | None = None
+        for _ in range(MOST_ROUNDS):
+            permit = decide_without_stores(
+                exchange.head, wall(), instant(), self._snapshot, loaded, work
+            )
+            if not isinstance(permit, Missing):
+                return permit
+            work = permit.work
+            if work is None or not await self._finish(work):
+                break
+        return None
+
+    def _decide(
+        self,
+        exchange: Exchange,
+        loaded: dict[Need, Found | Denial],
+        done: Work | None = None,
     ) -> Permit | Denial | Missing:
         head = exchange.head
         if head.upgrade:
             return Denial(Reason.UNSUPPORTED_UPGRADE, "WebSocket is not relayed in this release")
         try:
-            return decide(head, wall(), instant(), self._snapshot, loaded)
+            return decide(head, wall(), instant(), self._snapshot, loaded, done)
         except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
             return _broken(exchange)
 

@@ -131,6 +131,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
         negative=features.negative_cache,
         enabled=features.memory_cache,
         ahead=features.refresh_ahead,
+        adaptive=features.adaptive_lifetimes,
     )
     settings = root.stores.redis
     client = None if settings is None else open_client(settings)

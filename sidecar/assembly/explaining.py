@@ -7,8 +7,9 @@ from dataclasses import replace
 from sidecar.assembly.deciding import Deciding, open_deciding
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, wall
-from sidecar.decide import MOST_ROUNDS, decide
-from sidecar.model.decision import Denial, Missing
+from sidecar.decide import MOST_ROUNDS, decide, decide_without_stores
+from sidecar.model.decision import Denial, Missing, Work
+from sidecar.model.errors import StoresUnavailable
 from sidecar.model.explanation import Explanation, Step, step
 from sidecar.model.facts import Fact
 from sidecar.model.head import RequestHead
@@ -37,12 +38,22 @@ class Decider:
         snapshot, tiers = self._deciding.snapshot, self._deciding.tiers
         loaded: dict[Need, Found | Denial] = {}
         steps: list[Step] = []
+        work: Work | None = None
         for _ in range(MOST_ROUNDS):
-            verdict = decide(head, wall(), instant(), snapshot, loaded)
+            verdict = decide(head, wall(), instant(), snapshot, loaded, work)
             if not isinstance(verdict, Missing):
                 return self._explanation(head, verdict, tuple(steps))
+            work = verdict.work
+            while work is not None and not work.advance():
+                pass
             for need in verdict.needs:
-                found = await tiers.load(need, instant())
+                try:
+                    found = await tiers.load(need, instant())
+                except StoresUnavailable:
+                    permit = decide_without_stores(head, wall(), instant(), snapshot, loaded)
+                    if not isinstance(permit, Permit):
+                        raise
+                    return self._explanation(head, permit, tuple(steps))
                 loaded[need] = found.fact
                 tier = "absent" if found.fact is ABSENT else str(found.tier)
                 version = found.fact.version if isinstance(found.fact, Fact) else None

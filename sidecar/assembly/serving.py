@@ -123,6 +123,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
                 (names.ADMIN_CALLS, {} if api is None else api.outcomes),
             ],
             [(names.NEWS_LAG, deciding.watch.lag)],
+            [(names.ENTRY_SECONDS, deciding.memory.lifetimes)],
         )
         admin = await stack.enter_async_context(
             _listening(

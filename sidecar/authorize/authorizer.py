@@ -1,14 +1,15 @@
 """Turns a principal and a route into a `Permit` or a `Denial`, and remembers what it compiled."""
 
 import math
-from typing import Final
+from typing import Final, TypeGuard
 
+from sidecar.authorize.compilation import SLICE, STEP, Compilation, Steps
 from sidecar.authorize.permissions import GraphIndex, PermissionSet, compile_roles
 from sidecar.authorize.permit import SEAL, Permit
 from sidecar.authorize.principal import IdentityFields, principal_of
-from sidecar.authorize.subject import Permissions, Subject
+from sidecar.authorize.subject import Permissions, Subject, compile_permissions
 from sidecar.cache.s3fifo import S3Fifo
-from sidecar.model.decision import Denial, RuleOrigin
+from sidecar.model.decision import Denial, RuleOrigin, Work
 from sidecar.model.facts import Effect, RoleGraph, Session, User, VerifiedToken
 from sidecar.model.need import Absent
 from sidecar.model.reason import Reason
@@ -19,6 +20,11 @@ _DENY: Final = str(Effect.DENY)
 # Above that many grants, a user's sessions and tokens share what is compiled from them; a hundred
 # thousand take 75 ms and 6 MB. Below, compiling costs less than keeping.
 _FEW_GRANTS: Final = 16
+# Users being compiled at the same time. Of more the oldest is no longer shared.
+_MOST_UNDER_WAY: Final = 64
+
+# Tenant, subject, roles claimed by a token: what permissions depend on, beside the facts.
+_Grantee = tuple[str, str, tuple[str, ...]]
 
 
 class Authorizer:
@@ -27,7 +33,15 @@ class Authorizer:
     Therefore it needs no invalidation: another session, user or graph object is another input.
     """
 
-    __slots__ = ("_fields", "_graphs", "_memo", "_permissions_of", "_sets", "_subjects")
+    __slots__ = (
+        "_fields",
+        "_graphs",
+        "_memo",
+        "_permissions_of",
+        "_sets",
+        "_subjects",
+        "_under_way",
+    )
 
     def __init__(self, sizes: Cache, fields: IdentityFields, *, memo: bool = True) -> None:
         """Make one that remembers nothing yet.
@@ -41,17 +55,19 @@ class Authorizer:
         self._memo = memo
         self._subjects: S3Fifo[bytes, Subject] = S3Fifo(sizes.users)
         self._graphs: S3Fifo[str, GraphIndex] = S3Fifo(sizes.role_graphs)
-        self._permissions_of: S3Fifo[
-            tuple[str, str, tuple[str, ...]], tuple[User | Absent, GraphIndex, Permissions]
+        self._permissions_of: S3Fifo[_Grantee, Permissions] = S3Fifo(sizes.role_sets)
+        self._under_way: dict[
+            _Grantee, tuple[User | Absent, GraphIndex, Compilation[Permissions]]
+        ] = {}
+        self._sets: S3Fifo[
+            tuple[str, frozenset[str]], tuple[GraphIndex, Compilation[PermissionSet]]
         ] = S3Fifo(sizes.role_sets)
-        self._sets: S3Fifo[tuple[str, frozenset[str]], tuple[GraphIndex, PermissionSet]] = S3Fifo(
-            sizes.role_sets
-        )
 
     def flush(self) -> None:
         """Forget what was compiled, to give the memory back."""
         self._subjects.clear()
         self._permissions_of.clear()
+        self._under_way.clear()
         self._graphs.clear()
         self._sets.clear()
 
@@ -63,7 +79,8 @@ class Authorizer:
         graph: RoleGraph | Absent,
         wall: float,
         leeway: float = 0.0,
-    ) -> Subject:
+        done: Work | None = None,
+    ) -> Subject | Compilation[Permissions]:
         """The subject of a credential, compiled or remembered.
 
         Args:
@@ -73,6 +90,10 @@ class Authorizer:
             graph: the roles of its tenant; `ABSENT` has none.
             wall: wall-clock instant.
             leeway: seconds by which the credential outlives its expiry.
+            done: what an earlier call with these facts gave, once it is over.
+
+        Returns:
+            The subject; or, where compiling it takes more than a slice, what is left of that.
         """
         known = self._subjects.get(key)
         if (
@@ -83,7 +104,13 @@ class Authorizer:
             and wall < known.changes_at
         ):
             return known
-        subject = self._compile(fact, user, graph, wall, leeway)
+        roles = RoleGraph(version=0, tenant=fact.tenant) if isinstance(graph, Absent) else graph
+        permissions = self._permissions(fact, user, self._index(roles), wall, done)
+        if isinstance(permissions, Compilation):
+            return permissions
+        identity = self._fields.render(fact.tenant, fact.subject, permissions.roles)
+        principal = principal_of(fact, permissions.roles, identity)
+        subject = Subject(principal, fact, user, graph, permissions=permissions, leeway=leeway)
         if self._memo:
             self._subjects.put(key, subject)
         return subject
@@ -118,6 +145,24 @@ class Authorizer:
             subject.ends_at,
         )
 
+    def recalled(self, permit: Permit, ends_at: float) -> Permit:
+        """`permit`, marked as given on facts of a while ago (R9).
+
+        Args:
+            permit: what those facts give.
+            ends_at: wall-clock instant at which they are too old for the route.
+        """
+        return Permit(
+            SEAL,
+            permit.route,
+            permit.principal,
+            Reason.LAST_KNOWN_GOOD,
+            permit.origin,
+            permit.resource,
+            permit.parameters,
+            min(permit.expires_at, ends_at),
+        )
+
     def admit(self, match: RouteMatch, resource: str = "") -> Permit | Denial:
         """Permit a public route to anybody; any other is refused."""
         route = match.route
@@ -125,38 +170,50 @@ class Authorizer:
             return Denial(Reason.NO_CREDENTIAL, "the route is not public", route=route)
         return Permit(SEAL, route, None, Reason.PUBLIC, None, resource, match.parameters, math.inf)
 
-    def _compile(
+    def _permissions(
         self,
         fact: Session | VerifiedToken,
         user: User | Absent,
-        graph: RoleGraph | Absent,
+        index: GraphIndex,
         wall: float,
-        leeway: float,
-    ) -> Subject:
-        known = RoleGraph(version=0, tenant=fact.tenant) if isinstance(graph, Absent) else graph
-        index = self._index(known)
-        permissions = self._permissions(fact, user, index, wall)
-        identity = self._fields.render(fact.tenant, fact.subject, permissions.roles)
-        principal = principal_of(fact, permissions.roles, identity)
-        return Subject(principal, fact, user, graph, permissions=permissions, leeway=leeway)
+        done: Work | None,
+    ) -> Permissions | Compilation[Permissions]:
+        """Compiled for this credential, or shared with the user's others where that is dear.
 
-    def _permissions(
-        self, fact: Session | VerifiedToken, user: User | Absent, index: GraphIndex, wall: float
-    ) -> Permissions:
-        """Compiled for this credential, or shared with the user's others where that is dear."""
+        What is too much for the moment is told of as what it is: something to go on with.
+        """
         claimed = fact.roles if isinstance(fact, VerifiedToken) else ()
-        dear = isinstance(user, User) and len(user.roles) + len(user.rules) > _FEW_GRANTS
-        if not dear or not self._memo:
-            return Permissions(user, claimed, lambda held: self._set(index, held), wall)
         key = (fact.tenant, fact.subject, claimed)
-        known = self._permissions_of.get(key)
-        if known is not None:
-            of_user, of_index, permissions = known
-            if of_user is user and of_index is index and wall < permissions.changes_at:
-                return permissions
-        permissions = Permissions(user, claimed, lambda held: self._set(index, held), wall)
-        self._permissions_of.put(key, (user, index, permissions))
-        return permissions
+        if isinstance(done, Compilation) and _fits(done.made, user, index, wall):
+            return self._keep(key, done.made)
+        if _is_dear(user) and self._memo:
+            shared = self._permissions_of.get(key)
+            if _fits(shared, user, index, wall):
+                return shared
+        under_way = self._under_way.get(key)
+        if under_way is not None:
+            of_user, of_index, work = under_way
+            if _fits(work.made, user, index, wall):
+                return self._keep(key, work.made)
+            if not work.is_over and of_index is index and (of_user is user or of_user == user):
+                return work
+        work = Compilation(
+            compile_permissions(user, claimed, index, lambda held: self._set(index, held), wall)
+        )
+        # Who comes while others are being compiled gets less of the moment: they may be many.
+        work.advance(STEP if self._under_way else SLICE)
+        if work.made is not None:
+            return self._keep(key, work.made)
+        if len(self._under_way) >= _MOST_UNDER_WAY:
+            del self._under_way[next(iter(self._under_way))]
+        self._under_way[key] = (user, index, work)
+        return work
+
+    def _keep(self, key: _Grantee, made: Permissions) -> Permissions:
+        self._under_way.pop(key, None)
+        if self._memo and _is_dear(made.user):
+            self._permissions_of.put(key, made)
+        return made
 
     def _index(self, graph: RoleGraph) -> GraphIndex:
         """Equal graphs, loaded twice, share what is compiled from them.
@@ -172,14 +229,43 @@ class Authorizer:
         self._graphs.put(graph.tenant, index)
         return index
 
-    def _set(self, index: GraphIndex, held: frozenset[str]) -> PermissionSet:
+    def _set(self, index: GraphIndex, held: frozenset[str]) -> Steps[PermissionSet]:
+        """Roles compiled, once for all who hold them, also while it is under way."""
         key = (index.graph.tenant, held)
         known = self._sets.get(key)
-        if known is not None and known[0] is index:
-            return known[1]
-        compiled = compile_roles(index, held)
-        self._sets.put(key, (index, compiled))
-        return compiled
+        if known is None or known[0] is not index or _broke_off(known[1]):
+            known = (index, Compilation(compile_roles(index, held)))
+            self._sets.put(key, known)
+        compiled = known[1]
+        while not compiled.is_over:
+            yield compiled.step()
+        if compiled.made is None:
+            raise RuntimeError("compiling roles broke off")
+        return compiled.made
+
+
+def _broke_off(compiled: Compilation[PermissionSet]) -> bool:
+    return compiled.is_over and compiled.made is None
+
+
+def _is_dear(user: User | Absent) -> bool:
+    return isinstance(user, User) and len(user.roles) + len(user.rules) > _FEW_GRANTS
+
+
+def _fits(
+    made: Permissions | None, user: User | Absent, index: GraphIndex, wall: float
+) -> TypeGuard[Permissions]:
+    """Whether this is what compiling now would make.
+
+    Users are compared whole as well: without a lease each request loads its own.
+    """
+    if made is None or made.index is not index or wall >= made.changes_at:
+        return False
+    if made.user is not user:
+        if made.user != user:
+            return False
+        made.user = user
+    return True
 
 
 def _denied(match: RouteMatch, subject: Subject, origin: RuleOrigin) -> Denial:

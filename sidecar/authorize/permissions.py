@@ -8,10 +8,13 @@ One `PermissionSet` serves everybody in a tenant who holds the same roles; the c
 shared between the sets of one graph. So 500 sets of 80 permissions are 500 small dicts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from sidecar.authorize.action import is_action_pattern, patterns_of
+from sidecar.authorize.compilation import Steps, in_steps
 from sidecar.authorize.resource import EVERYTHING, ResourceIndex, is_resource_pattern
 from sidecar.model.decision import RuleOrigin
 from sidecar.model.facts import Effect, RoleGraph, Rule
@@ -20,19 +23,16 @@ _ALLOW: Final = str(Effect.ALLOW)
 _DENY: Final = str(Effect.DENY)
 
 
-class Clause:
-    """A rule in the place it was written.
+class Clause(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A rule in the place it was written. `gc=False`: a full collection need not look at them.
 
     Attributes:
         rule: the rule.
         role: the role it belongs to; ``""`` for a rule granted directly.
     """
 
-    __slots__ = ("role", "rule")
-
-    def __init__(self, rule: Rule, role: str = "") -> None:
-        self.rule = rule
-        self.role = role
+    rule: Rule
+    role: str = ""
 
 
 class Clauses:
@@ -130,23 +130,30 @@ class GraphIndex:
     Attributes:
         graph: the graph.
         parents: name -> names of the roles it inherits from.
-        clauses: name -> the clauses of the role itself.
     """
 
-    __slots__ = ("clauses", "graph", "parents")
+    __slots__ = ("_clauses", "_rules", "graph", "parents")
 
     def __init__(self, graph: RoleGraph) -> None:
         self.graph = graph
         self.parents: dict[str, tuple[str, ...]] = {}
-        self.clauses: dict[str, tuple[Clause, ...]] = {}
+        self._rules: dict[str, tuple[Rule, ...]] = {}
+        self._clauses: dict[str, tuple[Clause, ...]] = {}
         for role in graph.roles:
             # A name that came twice would mean both: taking one could lose a denial.
             self.parents[role.name] = self.parents.get(role.name, ()) + role.parents
-            clauses = tuple(Clause(rule, role.name) for rule in role.rules)
-            self.clauses[role.name] = self.clauses.get(role.name, ()) + clauses
+            self._rules[role.name] = self._rules.get(role.name, ()) + role.rules
+
+    def clauses(self, name: str) -> tuple[Clause, ...]:
+        """The clauses of the role itself. Made when first asked for: most roles never are."""
+        clauses = self._clauses.get(name)
+        if clauses is None:
+            clauses = tuple(Clause(rule, name) for rule in self._rules[name])
+            self._clauses[name] = clauses
+        return clauses
 
 
-def compile_roles(index: GraphIndex, held: frozenset[str]) -> PermissionSet:
+def compile_roles(index: GraphIndex, held: frozenset[str]) -> Steps[PermissionSet]:
     """Everything that holding the roles `held` means, inherited rules included.
 
     Unknown names are ignored, as parents too; a cycle ends where it began. Where a role is reached
@@ -156,25 +163,31 @@ def compile_roles(index: GraphIndex, held: frozenset[str]) -> PermissionSet:
     level: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in sorted(held)]
     while level:
         following: list[tuple[str, tuple[str, ...]]] = []
-        for name, path in level:
-            parents = index.parents.get(name)
-            if parents is None or name in paths:
-                continue
-            paths[name] = path
-            following += [(parent, (*path, parent)) for parent in sorted(parents)]
+        for some in in_steps(level):
+            for name, path in some:
+                parents = index.parents.get(name)
+                if parents is None or name in paths:
+                    continue
+                paths[name] = path
+                following += [(parent, (*path, parent)) for parent in sorted(parents)]
+            yield len(some)
         level = following
     compiled = PermissionSet(paths)
     for name in paths:
-        for clause in index.clauses[name]:
-            compiled.add(clause)
+        for clauses in in_steps(index.clauses(name)):
+            for clause in clauses:
+                compiled.add(clause)
+            yield len(clauses)
     return compiled
 
 
-def compile_rules(rules: Iterable[Rule]) -> PermissionSet:
+def compile_rules(rules: Sequence[Rule]) -> Steps[PermissionSet]:
     """Rules granted directly."""
     compiled = PermissionSet({})
-    for rule in rules:
-        compiled.add(Clause(rule))
+    for some in in_steps(rules):
+        for rule in some:
+            compiled.add(Clause(rule))
+        yield len(some)
     return compiled
 
 

@@ -23,7 +23,8 @@ class Permit:
     Attributes:
         route: the route.
         principal: who asked; None on a public route.
-        reason: `PUBLIC`, `AUTHENTICATED` or `GRANTED`.
+        reason: `PUBLIC`, `AUTHENTICATED` or `GRANTED`; `LAST_KNOWN_GOOD` for either of the last
+            two where no store could be asked whether it still holds.
         origin: the rule that allowed it, where one did.
         resource: the resource that was asked for; ``""`` for none in particular.
         parameters: what the route's template captured.

@@ -1,17 +1,18 @@
 """Somebody with everything granted to them, compiled; and the questions that can be asked of it."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from sidecar.authorize.permissions import PermissionSet, check, compile_rules
+from sidecar.authorize.compilation import Steps, in_steps
+from sidecar.authorize.permissions import GraphIndex, PermissionSet, check, compile_rules
 from sidecar.authorize.resource import EVERYTHING, ResourceIndex, is_resource_pattern
 from sidecar.model.decision import Principal, RuleOrigin
-from sidecar.model.facts import RoleGrant, RoleGraph, Session, User, VerifiedToken
+from sidecar.model.facts import RoleGrant, RoleGraph, Rule, Session, User, VerifiedToken
 from sidecar.model.need import Absent
 
 # Roles held -> their permissions: `Authorizer` shares them between subjects.
-SetOf = Callable[[frozenset[str]], PermissionSet]
+SetOf = Callable[[frozenset[str]], Steps[PermissionSet]]
 
 _NOTHING: Final[tuple[PermissionSet, ...]] = ()
 
@@ -77,70 +78,107 @@ class Permissions:
     """What a user's grants come to at one instant.
 
     Attributes:
+        user: the user they are of, or `ABSENT`.
+        index: the roles of the tenant.
+        roles: names of the roles held everywhere, sorted.
         everywhere: sets that hold for every resource.
         scopes: sets that hold where the resource matches; None if there are none.
         barring: sets of which only the denials hold.
         changes_at: wall-clock instant at which the first of the grants ends, or infinity.
     """
 
-    __slots__ = ("barring", "changes_at", "everywhere", "roles", "scopes")
+    __slots__ = ("barring", "changes_at", "everywhere", "index", "roles", "scopes", "user")
 
-    def __init__(
-        self, user: User | Absent, claimed: tuple[str, ...], set_of: SetOf, now: float
-    ) -> None:
-        """Compile the grants that hold at `now`.
-
-        Args:
-            user: the user.
-            claimed: roles a token's issuer asserts beside.
-            set_of: roles -> permissions.
-            now: wall-clock instant.
-        """
-        role_grants: list[RoleGrant] = []
-        rules = _NOTHING
+    def __init__(self, user: User | Absent, index: GraphIndex) -> None:
+        self.user = user
+        self.index = index
+        self.roles: tuple[str, ...] = ()
+        self.everywhere = _NOTHING
+        self.scopes: ResourceIndex[tuple[PermissionSet, ...]] | None = None
+        self.barring = _NOTHING
         self.changes_at = math.inf
-        if isinstance(user, User):
-            role_grants = [grant for grant in user.roles if _holds(grant.expires_at, now)]
-            rule_grants = [grant for grant in user.rules if _holds(grant.expires_at, now)]
-            if rule_grants:
-                rules = (compile_rules(grant.rule for grant in rule_grants),)
-            ends = [grant.expires_at for grant in role_grants]
-            ends += [grant.expires_at for grant in rule_grants]
-            self.changes_at = min((end for end in ends if end is not None), default=math.inf)
-        held = {grant.role for grant in role_grants if grant.resource == EVERYTHING}
-        shared = set_of(frozenset(held.union(claimed)))
-        self.roles = shared.roles
-        self.everywhere = (shared, *rules)
-        scoped = [grant for grant in role_grants if grant.resource != EVERYTHING]
-        self.barring = _barring(scoped, set_of)
-        self.scopes = _scopes(scoped, set_of)
 
 
-def _scopes(
-    grants: Iterable[RoleGrant], set_of: SetOf
-) -> ResourceIndex[tuple[PermissionSet, ...]] | None:
-    by_scope: dict[str, list[str]] = {}
-    for grant in grants:
+def compile_permissions(
+    user: User | Absent, claimed: tuple[str, ...], index: GraphIndex, set_of: SetOf, now: float
+) -> Steps[Permissions]:
+    """Compile the grants that hold at `now`.
+
+    Args:
+        user: the user.
+        claimed: roles a token's issuer asserts beside.
+        index: the roles of the tenant.
+        set_of: roles -> permissions.
+        now: wall-clock instant.
+    """
+    made = Permissions(user, index)
+    held = set(claimed)
+    rules = _NOTHING
+    if isinstance(user, User):
+        scoped = _Scoped()
+        for role_grants in in_steps(user.roles):
+            for grant in role_grants:
+                if _holds(grant.expires_at, made, now):
+                    if grant.resource == EVERYTHING:
+                        held.add(grant.role)
+                    else:
+                        scoped.add(grant)
+            yield len(role_grants)
+        made.scopes = yield from scoped.compile(set_of)
+        if scoped.barring:
+            made.barring = ((yield from set_of(frozenset(scoped.barring))),)
+        direct: list[Rule] = []
+        for rule_grants in in_steps(user.rules):
+            direct += [each.rule for each in rule_grants if _holds(each.expires_at, made, now)]
+            yield len(rule_grants)
+        if direct:
+            rules = ((yield from compile_rules(direct)),)
+    shared = yield from set_of(frozenset(held))
+    made.roles = shared.roles
+    made.everywhere = (shared, *rules)
+    return made
+
+
+class _Scoped:
+    """Roles granted on some resources only.
+
+    Attributes:
+        barring: roles granted on a malformed scope: what they deny may have been meant for
+            anything.
+    """
+
+    def __init__(self) -> None:
+        # Tuples, because the collector leaves tuples of texts alone.
+        self._roles: dict[str, tuple[str, ...]] = {}
+        self.barring: set[str] = set()
+
+    def add(self, grant: RoleGrant) -> None:
         if is_resource_pattern(grant.resource):
-            by_scope.setdefault(grant.resource, []).append(grant.role)
-    if not by_scope:
-        return None
-    index: ResourceIndex[tuple[PermissionSet, ...]] = ResourceIndex()
-    compiled: dict[frozenset[str], tuple[PermissionSet, ...]] = {}
-    for scope, roles in by_scope.items():
-        held = frozenset(roles)
-        sets = compiled.get(held)
-        if sets is None:
-            sets = compiled[held] = (set_of(held),)
-        index.setdefault(scope, sets)
-    return index
+            self._roles[grant.resource] = (*self._roles.get(grant.resource, ()), grant.role)
+        else:
+            self.barring.add(grant.role)
+
+    def compile(self, set_of: SetOf) -> Steps[ResourceIndex[tuple[PermissionSet, ...]] | None]:
+        if not self._roles:
+            return None
+        index: ResourceIndex[tuple[PermissionSet, ...]] = ResourceIndex()
+        compiled: dict[frozenset[str], tuple[PermissionSet, ...]] = {}
+        for scopes in in_steps(list(self._roles)):
+            for scope in scopes:
+                held = frozenset(self._roles[scope])
+                sets = compiled.get(held)
+                if sets is None:
+                    sets = compiled[held] = ((yield from set_of(held)),)
+                index.setdefault(scope, sets)
+            yield len(scopes)
+        return index
 
 
-def _barring(grants: Iterable[RoleGrant], set_of: SetOf) -> tuple[PermissionSet, ...]:
-    """Roles granted on a malformed scope: what they deny may have been meant for anything."""
-    roles = frozenset(grant.role for grant in grants if not is_resource_pattern(grant.resource))
-    return (set_of(roles),) if roles else ()
-
-
-def _holds(expires_at: float | None, now: float) -> bool:
-    return expires_at is None or now < expires_at
+def _holds(expires_at: float | None, made: Permissions, now: float) -> bool:
+    """Whether a grant holds at `now`; what is made of it changes when it ends."""
+    if expires_at is None:
+        return True
+    if now >= expires_at:
+        return False
+    made.changes_at = min(made.changes_at, expires_at)
+    return True

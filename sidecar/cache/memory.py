@@ -8,16 +8,21 @@ Verified tokens need no lease: they prove themselves, and refer to a user who do
 
 Whether a value read *before* an invalidation may be put *after* it is not judged here but by the
 flight that loads it. Here an older version never replaces a newer one, and that is all.
+
+What has expired is not used and yet stays, until it is read anew or makes room: so it keeps its
+place among what is in use, what was compiled from it stays good where it has not changed, and
+routes that opt into last-known-good (R9) find it by `recall`. Invalidations remove it like all.
 """
 
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from sidecar.cache.lifetimes import Lifetime
 from sidecar.cache.s3fifo import S3Fifo
 from sidecar.model.decision import Denial
 from sidecar.model.facts import Fact, Session, VerifiedToken
@@ -76,6 +81,19 @@ class Statistics(msgspec.Struct, frozen=True, gc=False):
     negative: RegionStatistics
 
 
+class Recalled(NamedTuple):
+    """A fact that was known once.
+
+    Attributes:
+        fact: the fact.
+        ended: monotonic instant until which it could be used: the end of its lifetime or of the
+            lease of its shard, whichever came first.
+    """
+
+    fact: Found | Denial
+    ended: float
+
+
 class Memory:
     """The first cache level. One thread only. It begins without a lease: nothing is used."""
 
@@ -86,7 +104,9 @@ class Memory:
         "_jitter",
         "_keep_absent",
         "_leases",
+        "_lifetimes",
         "_negative",
+        "_proven",
         "_role_graphs",
         "_sessions",
         "_sizes",
@@ -102,6 +122,7 @@ class Memory:
         negative: bool = True,
         enabled: bool = True,
         ahead: bool = True,
+        adaptive: bool = True,
     ) -> None:
         """Make an empty memory.
 
@@ -111,6 +132,7 @@ class Memory:
             negative: whether refusals and absences are kept (feature ``negative_cache``).
             enabled: whether anything is (feature ``memory_cache``).
             ahead: whether facts in use become due before they expire (``refresh_ahead``).
+            adaptive: whether lifetimes follow the rate of changes (``adaptive_lifetimes``).
         """
         self._sizes = sizes
         self._jitter = jitter
@@ -120,6 +142,17 @@ class Memory:
         self._due: deque[Need] = deque()
         # Looked at after each hit, hence a list and no method.
         self._leases = [0.0] * SHARDS + [_NEVER]
+        # Until when facts of a shard could last be used; a lease that ends early forgets that.
+        self._proven = [0.0] * SHARDS + [_NEVER]
+        start = sizes.entry_seconds
+        shortest = sizes.shortest_entry_seconds if adaptive else start
+        longest = sizes.longest_entry_seconds if adaptive else start
+        self._lifetimes: dict[type[Need], Lifetime] = {
+            kind: Lifetime(start, shortest=shortest, longest=longest)
+            for kind in (SessionNeed, UserNeed, RolesNeed)
+        }
+        # Nothing tells of tokens that change, because they do not.
+        self._lifetimes[TokenNeed] = Lifetime(start, shortest=start, longest=start)
         self._sessions: _Region = S3Fifo(sizes.sessions)
         self._tokens: _Region = S3Fifo(sizes.tokens)
         self._users: _Region = S3Fifo(sizes.users)
@@ -134,11 +167,18 @@ class Memory:
 
     def lease(self, shard: int, until: float, /) -> None:
         """Facts of `shard` may be used until the monotonic instant `until`."""
+        known = self._leases[shard]
         self._leases[shard] = until
+        if until > known:
+            self._proven[shard] = until
+        elif until < known:
+            # It ends now, whenever that is: certainly not before the heartbeat that proved it.
+            self._proven[shard] = known - self._sizes.lease_seconds
 
     def lease_all(self, until: float) -> None:
         """The same for all shards."""
-        self._leases[:SHARDS] = [until] * SHARDS
+        for shard in range(SHARDS):
+            self.lease(shard, until)
 
     def is_leased(self, shard: int, now: float) -> bool:
         """Whether facts of `shard` may be used at the monotonic instant `now`."""
@@ -175,10 +215,22 @@ class Memory:
                 if now >= kept[2]:
                     self._fall_due(need, region, key, kept)
                 return kept[0]
-            _discard(region, key)
+            _uncount(region)
         if key in self._negative:
             return self._find_negative(key, now)
         return None
+
+    def recall(self, need: Need, now: float, within: float) -> Recalled | None:
+        """What was known about `need` and could be used less than `within` seconds before `now`.
+
+        Never an absence or a refusal: these are kept apart, and nobody is let in by them.
+        """
+        region, key = self._place(need)
+        kept = region.peek(key)
+        if kept is None:
+            return None
+        ended = min(kept[1], self._proven[kept[3]])
+        return Recalled(kept[0], ended) if now - ended < within else None
 
     def put(self, need: Need, found: Found | Denial, now: float) -> None:
         """Keep what was loaded for `need` at the monotonic instant `now`.
@@ -190,8 +242,11 @@ class Memory:
             return
         region, key = self._place(need)
         shard = _NO_SHARD if isinstance(need, TokenNeed) else shard_of_need(need)
+        lifetime = self._lifetimes[need.__class__]
+        lifetime.watch(len(region) if now < self._leases[shard] else 0, now)
         if isinstance(found, Absent | Denial):
-            region.delete(key)
+            if region.delete(key):
+                lifetime.changed()
             if self._keep_absent and _worth_keeping(found):
                 until = now + self._sizes.negative_seconds * self._stretch()
                 self._negative.put(key, (found, until, _NEVER, shard))
@@ -203,8 +258,10 @@ class Memory:
             if found == kept[0]:
                 # The same object: what was compiled from it stays good.
                 found = kept[0]
+            else:
+                lifetime.changed()
         self._negative.delete(key)
-        seconds = self._sizes.entry_seconds * self._stretch()
+        seconds = lifetime.seconds * self._stretch()
         refreshes = self._ahead and not isinstance(need, TokenNeed)
         due = now + _AHEAD * seconds if refreshes else _NEVER
         region.put(key, (found, now + seconds, due, shard))
@@ -266,14 +323,16 @@ class Memory:
         return kept is not None and kept[0] is fact
 
     def drop(self, need: Need) -> None:
-        """Forget all about `need`."""
+        """Forget all about `need`, which has changed."""
         region, key = self._place(need)
-        region.delete(key)
+        if region.delete(key):
+            self._lifetimes[need.__class__].changed()
         self._negative.delete(key)
 
     def drop_session(self, digest: bytes) -> None:
         """Forget the session whose token has this SHA-256 digest."""
-        self._sessions.delete(digest)
+        if self._sessions.delete(digest):
+            self._lifetimes[SessionNeed].changed()
         self._negative.delete(digest)
 
     def drop_tenant(self, tenant: str) -> None:
@@ -323,6 +382,14 @@ class Memory:
             }
         )
 
+    def lifetimes(self) -> dict[str, float]:
+        """For how many seconds facts are kept now, by kind."""
+        return {
+            "session": self._lifetimes[SessionNeed].seconds,
+            "user": self._lifetimes[UserNeed].seconds,
+            "roles": self._lifetimes[RolesNeed].seconds,
+        }
+
     def _fall_due(self, need: Need, region: _Region, key: _Key, kept: _Kept) -> None:
         region.put(key, (kept[0], kept[1], _NEVER, kept[3]))
         if len(self._due) < _MOST_DUE:
@@ -333,7 +400,8 @@ class Memory:
         if kept is None:
             return None
         if now >= kept[1]:
-            _discard(self._negative, key)
+            self._negative.delete(key)
+            _uncount(self._negative)
         elif now >= self._leases[kept[3]]:
             _uncount(self._negative)
         else:
@@ -377,12 +445,6 @@ def _worth_keeping(found: Absent | Denial) -> bool:
 
 def _version(found: Found | Denial) -> int:
     return found.version if isinstance(found, Fact) else 0
-
-
-def _discard(region: _Region, key: _Key) -> None:
-    """Remove what a `get` has just found too old."""
-    region.delete(key)
-    _uncount(region)
 
 
 def _uncount(region: _Region) -> None:

@@ -68,6 +68,7 @@ class Metrics:
         gauges: (metric without labels, its value now).
         counters: (metric with one label, its counts by that label).
         histograms: (metric without labels, its counts).
+        levels: (gauge with one label, its values now by that label).
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Metrics:
         gauges: Iterable[tuple[names.Metric, Callable[[], float]]],
         counters: Iterable[tuple[names.Metric, Mapping[str, int]]] = (),
         histograms: Iterable[tuple[names.Metric, Histogram]] = (),
+        levels: Iterable[tuple[names.Metric, Callable[[], Mapping[str, float]]]] = (),
     ) -> None:
         self._meters = meters
         self._pools = pools
@@ -85,6 +87,7 @@ class Metrics:
         self._gauges = tuple(gauges)
         self._counters = tuple(counters)
         self._histograms = tuple(histograms)
+        self._levels = tuple(levels)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -109,6 +112,11 @@ class Metrics:
             yield family
         for metric, histogram in self._histograms:
             yield _histogram(metric, {(): histogram})
+        for metric, levels in self._levels:
+            gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for label, level in levels().items():
+                gauge.add_metric([label], level)
+            yield gauge
 
     def _requests(self) -> Iterator[Family]:
         meters = self._meters

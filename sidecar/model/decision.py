@@ -1,6 +1,7 @@
 """The outcome of a decision, but for `Permit`, which only `authorize/` can make."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from sidecar.model.need import Need
 from sidecar.model.reason import STATUS, Reason
@@ -78,8 +79,22 @@ class Denial:
         return status
 
 
+class Work(Protocol):
+    """Computing that takes longer than the loop should stand still."""
+
+    def advance(self) -> bool:
+        """Do a slice of it, a millisecond or two; tells whether nothing is left to do."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What has to be loaded before the decision can be made."""
+    """What has to be loaded, or done, before the decision can be made.
+
+    Attributes:
+        needs: what has to be loaded; empty where there is work.
+        work: what has to be done, and then handed to the decision: the facts are all there.
+    """
 
     needs: tuple[Need, ...]
+    work: Work | None = None

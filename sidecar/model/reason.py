@@ -14,6 +14,8 @@ class Reason(StrEnum):
     PUBLIC = "public"
     AUTHENTICATED = "authenticated"
     GRANTED = "granted"
+    # On facts of a while ago, because no store answers and the route accepts that (R9).
+    LAST_KNOWN_GOOD = "last-known-good"
 
     # The message itself.
     MALFORMED_REQUEST = "malformed-request"

@@ -31,6 +31,8 @@ class Route:
         scopes: scopes that a token must all carry (RFC 6749 section 3.3).
         conceal: answer 404 instead of 401 and 403.
         forward_credential: whether the credential goes upstream (default: it does not).
+        last_known_good_seconds: how long after they could last be used facts still permit while
+            no store answers (R9); 0 for not at all.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Route:
     scopes: frozenset[str] = frozenset()
     conceal: bool = False
     forward_credential: bool = False
+    last_known_good_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -189,6 +189,8 @@ def _wrong_with(rule: RouteRule) -> Iterable[tuple[str, str]]:
         for field in ("audiences", "scopes"):
             if getattr(rule, field):
                 yield field, "a public route looks at no token"
+        if rule.last_known_good_seconds:
+            yield "last_known_good_seconds", "a public route asks no store, so it needs none"
     for method in rule.methods:
         if not _METHOD.fullmatch(method):
             yield "methods", f"'{method}' is not a method in upper case"
@@ -213,6 +215,7 @@ def _route(rule: RouteRule, default_upstream: str) -> Route:
         scopes=frozenset(rule.scopes),
         conceal=rule.conceal,
         forward_credential=rule.forward_credential,
+        last_known_good_seconds=rule.last_known_good_seconds,
     )
 
 

@@ -108,6 +108,13 @@ def check_cache(root: Root, checker: Checker) -> None:
             f"must be at most half of lease_seconds, which is {cache.lease_seconds}: one lost "
             "heartbeat must not end the lease",
         )
+    if not cache.shortest_entry_seconds <= cache.entry_seconds <= cache.longest_entry_seconds:
+        checker.wrong(
+            ("cache", "entry_seconds"),
+            f"must be from shortest_entry_seconds to longest_entry_seconds, which are "
+            f"{cache.shortest_entry_seconds} and {cache.longest_entry_seconds}: it is where "
+            "lifetimes begin",
+        )
     if root.stores.load_seconds >= cache.lease_seconds:
         checker.wrong(
             ("stores", "load_seconds"),

@@ -320,6 +320,8 @@ class RouteRule(Settings, frozen=True):
         scopes: scopes that a token must all carry.
         conceal: answer 404 instead of 401 and 403, so that nobody learns that it exists.
         forward_credential: let the credential go upstream; by default it does not.
+        last_known_good_seconds: while no store answers, decide on what could be used at most this
+            long ago: a revocation made meanwhile is not seen (docs/degradation.md). 0 answers 503.
         name: for logs and metrics; made from methods and path when left out.
     """
 
@@ -334,6 +336,8 @@ class RouteRule(Settings, frozen=True):
     scopes: tuple[str, ...] = ()
     conceal: bool = False
     forward_credential: bool = False
+    # An hour is the most: nobody should learn later than that that they were let go.
+    last_known_good_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     name: str | None = None
 
 
@@ -349,8 +353,14 @@ class Cache(Settings, frozen=True):
     role_sets: Count = 5_000
     # Answers that something does not exist; apart, so that floods evict nothing that does.
     negative: Count = 20_000
-    # Bound on how old an entry may get, although every change is announced.
+    # Bound on how old an entry may get, although every change is announced. Where lifetimes adapt
+    # it is the one to begin with...
     entry_seconds: Positive = 60.0
+    # ...then it is this where nearly all entries of a kind change before they are so old: a lost
+    # message would matter most there...
+    shortest_entry_seconds: Positive = 15.0
+    # ...and this where nearly nothing changes: longer saves no reads worth mentioning.
+    longest_entry_seconds: Positive = 300.0
     # How long "there is no such thing" is believed.
     negative_seconds: Positive = 3.0
     # Entries in Redis outlive those of memory: a restart finds them.
@@ -392,6 +402,8 @@ class Features(Settings, frozen=True):
     warming: bool = True
     # What is in use is read anew before it expires, off the request path.
     refresh_ahead: bool = True
+    # Sessions, users and role graphs are each kept the longer the more rarely they change.
+    adaptive_lifetimes: bool = True
     # A session that memory lost is loaded together with its user and roles, not before them.
     prediction: bool = True
     # What was in use and has changed is read anew, off the request path.

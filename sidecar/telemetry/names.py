@@ -77,6 +77,12 @@ CACHE_LOOKUPS: Final = Metric(
 CACHE_EVICTIONS: Final = Metric(
     "sidecar_cache_evictions", "counter", "Entries evicted from memory, by region.", ("region",)
 )
+ENTRY_SECONDS: Final = Metric(
+    "sidecar_entry_lifetime_seconds",
+    "gauge",
+    "How long facts are kept now before they are read anew, by kind: it follows their changes.",
+    ("kind",),
+)
 LEASE_VALID: Final = Metric(
     "sidecar_lease_valid",
     "gauge",

@@ -4,15 +4,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.authorize.permissions import (
-    GraphIndex,
-    check,
-    compile_roles,
-    compile_rules,
-)
+from sidecar.authorize import permissions
+from sidecar.authorize.compilation import Compilation, Steps
+from sidecar.authorize.permissions import GraphIndex, PermissionSet, check
 from sidecar.model.facts import Effect, Role, RoleGraph, Rule
 
 NAMES = ["r0", "r1", "r2", "r3", "missing"]
+
+
+def at_once(steps: Steps[PermissionSet]) -> PermissionSet:
+    compilation = Compilation(steps)
+    while not compilation.advance():
+        pass
+    assert compilation.made is not None
+    return compilation.made
+
+
+def compile_roles(index: GraphIndex, held: frozenset[str]) -> PermissionSet:
+    return at_once(permissions.compile_roles(index, held))
+
+
+def compile_rules(rules: list[Rule]) -> PermissionSet:
+    return at_once(permissions.compile_rules(rules))
+
+
 ACTIONS = ["a:x", "a:y", "b:x", "a:x:deep"]
 RULES = st.builds(
     Rule,
