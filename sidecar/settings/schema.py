@@ -380,11 +380,11 @@ class Cache(Settings, frozen=True):
     # request loads session, user and roles at once. About 0.3 KB each.
     foresight: Count = 10_000
     # Loads that nobody waits for yet (predicted, after a sign-in, after a change), all together:
-    # far below what the stores carry, far above what one sidecar's users need.
-    anticipated_per_second: Count = 200
+    # far below what the stores carry. Those that prove right are no more work, only earlier.
+    anticipated_per_second: Count = 1000
     # What was in use and has changed is read anew within this time, at a moment that chance picks:
     # the sidecars of a fleet shall find in Redis what the first of them brought there.
-    revalidate_seconds: Positive = 0.1
+    revalidate_seconds: Positive = 0.05
 
 
 class Features(Settings, frozen=True):

@@ -1,0 +1,1 @@
+"""Benchmarks of loading ahead: cold requests, changes, sign-ins, starts."""
