@@ -12,6 +12,14 @@ class Access(StrEnum):
     PERMISSION = "permission"
 
 
+class Evidence(StrEnum):
+    """Which credential says who is asking. Exactly one ever does (PROMISES 4)."""
+
+    TOKEN = "token"  # noqa: S105 - a kind of credential
+    CERTIFICATE = "certificate"
+    EITHER = "either"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Route:
     """One compiled route. Compared by identity: a table holds each route once.
@@ -27,6 +35,8 @@ class Route:
         resource: resource template (``orders/{order_id}``) or ``None`` when the permission
             is asked for no resource in particular.
         upstream: name of the upstream it is forwarded to.
+        credential: whose owner is asking: the token's or session's, the client certificate's, or
+            the token's where there is one and otherwise the certificate's.
         audiences: if not empty, a token must name one of them (RFC 7519 section 4.1.3).
         scopes: scopes that a token must all carry (RFC 6749 section 3.3).
         conceal: answer 404 instead of 401 and 403.
@@ -43,6 +53,7 @@ class Route:
     action: str = ""
     resource: str | None = None
     upstream: str = "app"
+    credential: Evidence = Evidence.TOKEN
     audiences: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
     conceal: bool = False

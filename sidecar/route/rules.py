@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from sidecar.model.route import Access, Route
+from sidecar.model.route import Access, Evidence, Route
 from sidecar.route.table import RESERVED, RouteTable, Tree
 from sidecar.route.template import (
     Kind,
@@ -211,6 +211,7 @@ def _route(rule: RouteRule, default_upstream: str) -> Route:
         action=rule.permission or "",
         resource=rule.resource,
         upstream=rule.upstream or default_upstream,
+        credential=Evidence(rule.credential),
         audiences=frozenset(rule.audiences),
         scopes=frozenset(rule.scopes),
         conceal=rule.conceal,

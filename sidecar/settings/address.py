@@ -11,6 +11,8 @@ _HOST: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.ASCII)
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 # sockaddr_un.sun_path has 108 bytes with the final NUL (unix(7)).
 _UNIX_PATH_BYTES: Final = 107
+# RFC 9110 sections 4.2.1 and 4.2.2.
+_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_upstream(url: str) -> Address:
-    """``http://host:port`` (80 when left out) or ``unix:/path``.
+    """``http://host:port`` (80 when left out), ``https://host:port`` (443) or ``unix:/path``.
 
     Raises:
         ValueError: in words that complete "must be ..." and quote nothing.
@@ -71,12 +73,9 @@ def parse_upstream(url: str) -> Address:
     if url.startswith("unix:"):
         return parse_address(url)
     scheme, separator, authority = url.partition("://")
-    if not separator:
-        raise ValueError("http://host:port or unix:/path")
-    if scheme.lower() == "https":
-        raise ValueError("http://host:port: TLS to upstreams is not supported in this release")
-    if scheme.lower() != "http":
-        raise ValueError("http://host:port or unix:/path")
+    default = _PORTS.get(scheme.lower())
+    if not separator or default is None:
+        raise ValueError("http://host:port, https://host:port or unix:/path")
     if authority.endswith("/") and authority.count("/") == 1:
         authority = authority[:-1]
     if any(mark in authority for mark in "/?#"):
@@ -86,11 +85,16 @@ def parse_upstream(url: str) -> Address:
     if "@" in authority:
         raise ValueError("http://host:port without user and password")
     if not re.search(r":[0-9]+\Z", authority):
-        authority += ":80"
+        authority += f":{default}"
     address = parse_address(authority)
     if isinstance(address, TcpAddress) and address.port == 0:
         raise ValueError("http://host:port with a port from 1 to 65535")
     return address
+
+
+def is_tls(url: str) -> bool:
+    """Whether the upstream at `url` is spoken to over TLS."""
+    return url.lower().startswith("https://")
 
 
 def is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ from sidecar.settings.address import Address, TcpAddress, is_loopback, parse_add
 from sidecar.settings.check_credentials import check_credentials
 from sidecar.settings.check_fields import check_fields
 from sidecar.settings.check_redis import check_redis
+from sidecar.settings.check_tls import check_tls
 from sidecar.settings.checker import Checker
 from sidecar.settings.positions import Positions
 from sidecar.settings.problem import Findings, nearest
@@ -25,6 +26,7 @@ def check(root: Root, positions: Positions, findings: Findings) -> None:
     check_cache(root, checker)
     check_credentials(root, checker)
     check_fields(root, checker)
+    check_tls(root, checker)
     check_texts(root, checker)
 
 

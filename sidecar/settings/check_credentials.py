@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from sidecar.settings.address import is_loopback
 from sidecar.settings.checker import Checker
-from sidecar.settings.problem import Path
+from sidecar.settings.problem import Path, render
 from sidecar.settings.schema import Issuer, Root
 
 # RFC 6265 section 4.1.1: the name of a cookie is a token.
@@ -18,7 +18,8 @@ _QUOTED: Final = re.compile(r"[ !#-\[\]-~]*", re.ASCII)
 def check_credentials(root: Root, checker: Checker) -> None:
     """Sessions, issuers and where browsers are sent."""
     credentials = root.credentials
-    if credentials.session is None and not credentials.issuers:
+    certificates = credentials.spiffe or credentials.certificate_names
+    if credentials.session is None and not credentials.issuers and not certificates:
         # Routes could all be public, but then nothing of ours is needed.
         checker.wrong(("credentials",), "accepts nobody: give session, issuers or both")
     if credentials.session is not None and not TOKEN.fullmatch(credentials.session.cookie):
@@ -101,10 +102,39 @@ def _check_tenancy(issuer: Issuer, path: Path, checker: Checker) -> None:
         checker.wrong((*path, "tenants"), "belongs to tenant_claim; with tenant it has no meaning")
 
 
+class Owners:
+    """Who speaks for which subjects of a tenant: no two may mean each other's."""
+
+    def __init__(self, issuers: tuple[Issuer, ...], checker: Checker) -> None:
+        self._checker = checker
+        self._owners: dict[tuple[str, str], Path] = {}
+        for index, issuer in enumerate(issuers):
+            for tenant in _tenants(issuer):
+                self._owners.setdefault(
+                    (tenant, issuer.subject_prefix), ("credentials", "issuers", index)
+                )
+
+    def add(self, tenant: str, prefix: str, path: Path) -> bool:
+        """Note that `path` speaks for subjects with this prefix; False where another one does."""
+        first = self._owners.setdefault((tenant, prefix), path)
+        if first == path:
+            return True
+        self._checker.wrong(
+            (*path, "subject_prefix"),
+            f"must differ from that of {render(first)}: both speak for one tenant, and one's "
+            "subject could be taken for the other's",
+        )
+        return False
+
+
+def _tenants(issuer: Issuer) -> list[str]:
+    return sorted({issuer.tenant} if issuer.tenant is not None else set(issuer.tenants))
+
+
 def _check_distinct(issuers: tuple[Issuer, ...], checker: Checker) -> None:
     """No two issuers of one name, and no two that could mean each other's subjects."""
     names: dict[str, int] = {}
-    owners: dict[tuple[str, str], int] = {}
+    owners = Owners((), checker)
     for index, issuer in enumerate(issuers):
         path = ("credentials", "issuers", index)
         first = names.setdefault(issuer.issuer, index)
@@ -112,13 +142,6 @@ def _check_distinct(issuers: tuple[Issuer, ...], checker: Checker) -> None:
             message = f"the same issuer as credentials.issuers[{first}]"
             checker.wrong((*path, "issuer"), message)
             continue
-        tenants = {issuer.tenant} if issuer.tenant is not None else set(issuer.tenants)
-        for tenant in sorted(tenants):
-            first = owners.setdefault((tenant, issuer.subject_prefix), index)
-            if first != index:
-                checker.wrong(
-                    (*path, "subject_prefix"),
-                    f"must differ from that of credentials.issuers[{first}]: both speak for one "
-                    "tenant, and one's subject could be taken for the other's",
-                )
+        for tenant in _tenants(issuer):
+            if not owners.add(tenant, issuer.subject_prefix, path):
                 break

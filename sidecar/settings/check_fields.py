@@ -46,7 +46,7 @@ def check_fields(root: Root, checker: Checker) -> None:
         if name is not None and checker.is_sound(path):
             _check_name(name, path, taken, checker)
     for index, network in enumerate(root.forwarded.trusted):
-        _check_network(network, ("forwarded", "trusted", index), checker)
+        check_network(network, ("forwarded", "trusted", index), checker)
 
 
 def _check_name(name: str, path: Path, taken: dict[str, Path], checker: Checker) -> None:
@@ -66,7 +66,8 @@ def _check_name(name: str, path: Path, taken: dict[str, Path], checker: Checker)
         taken[lower] = path
 
 
-def _check_network(text: str, path: Path, checker: Checker) -> None:
+def check_network(text: str, path: Path, checker: Checker) -> None:
+    """A setting that says from whom something is believed."""
     if text == "unix":
         return
     try:

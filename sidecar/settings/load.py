@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from msgspec import inspect
@@ -16,8 +16,9 @@ from sidecar.settings.interpolate import Sources
 from sidecar.settings.positions import Positions
 from sidecar.settings.problem import Findings, SettingsError
 from sidecar.settings.reader import Reader
-from sidecar.settings.schema import Root
+from sidecar.settings.schema import Jwks, Root, Tls, UpstreamTls
 
+Section = TypeVar("Section", Jwks, Tls | None, UpstreamTls | None)
 _SCHEMA: Final = inspect.type_info(Root)
 
 
@@ -115,17 +116,29 @@ def examine(text: str, *, environ: Mapping[str, str], file: str, base: Path) -> 
 
 
 def _with_absolute_files(root: Root, base: Path) -> Root:
-    """Key files named relative to the configuration, as absolute paths."""
+    """Files named relative to the configuration, as absolute paths."""
+    replace = msgspec.structs.replace
     issuers = tuple(
-        msgspec.structs.replace(
-            issuer,
-            jwks=msgspec.structs.replace(
-                issuer.jwks, file=str((base / issuer.jwks.file).absolute())
-            ),
-        )
-        if issuer.jwks.file
-        else issuer
+        replace(issuer, jwks=_absolute(issuer.jwks, base, ("file",)))
         for issuer in root.credentials.issuers
     )
-    credentials = msgspec.structs.replace(root.credentials, issuers=issuers)
-    return msgspec.structs.replace(root, credentials=credentials)
+    upstreams = {
+        name: replace(each, tls=_absolute(each.tls, base, ("ca", "certificate", "key")))
+        for name, each in root.upstreams.items()
+    }
+    tls = _absolute(root.listen.tls, base, ("certificate", "key", "client_ca"))
+    return replace(
+        root,
+        credentials=replace(root.credentials, issuers=issuers),
+        upstreams=upstreams,
+        listen=replace(root.listen, tls=tls),
+    )
+
+
+def _absolute(section: Section, base: Path, names: tuple[str, ...]) -> Section:
+    """`section`, where it is given, with the files under `names` absolute."""
+    if section is None:
+        return section
+    given = {name: getattr(section, name) for name in names}
+    absolute = {name: str((base / file).absolute()) for name, file in given.items() if file}
+    return msgspec.structs.replace(section, **absolute)

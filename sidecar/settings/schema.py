@@ -53,6 +53,10 @@ class Limits(Settings, frozen=True):
 class Deadlines(Settings, frozen=True):
     """How long a client may take."""
 
+    # From the accept to the end of the PROXY header and the TLS handshake.
+    handshake_seconds: Positive = 5.0
+    # From our end of a TLS connection to the client's: most clients never tell theirs.
+    tls_shutdown_seconds: Positive = 2.0
     # From the first byte (or the accept) to the end of the head. (408)
     head_seconds: Positive = 10.0
     # Between two reads of a body. (408)
@@ -67,11 +71,36 @@ class Deadlines(Settings, frozen=True):
     drain_seconds: Positive = 25.0
 
 
+class Tls(Settings, frozen=True):
+    """TLS with clients. Relative file names start from the folder of the configuration.
+
+    Attributes:
+        certificate: PEM file: our certificate, then the intermediate ones.
+        key: PEM file: its private key, without a passphrase.
+        client_ca: PEM file: whose certificates of clients are believed.
+        client_certificate: whether clients present one. ``optional`` leaves it to the routes
+            (`routes[].credential`); with ``required`` nobody connects without.
+    """
+
+    certificate: str
+    key: str
+    client_ca: str | None = None
+    client_certificate: Literal["off", "optional", "required"] = "off"
+    # Older ones have known weaknesses (RFC 8996).
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    # How often the files are looked at, and loaded again where they changed; SIGHUP does it now.
+    reload_seconds: Positive = 10.0
+
+
 class Listen(Settings, frozen=True):
     """Where clients connect.
 
     Attributes:
         address: ``host:port``, ``[v6]:port`` or ``unix:/path``; port 0 takes a free one.
+        proxy_protocol: ``required`` where a load balancer before us sends PROXY headers (versions
+            1 and 2), which then tell the client's address.
+        proxy_protocol_from: networks (CIDR, or ``unix``) of these load balancers; none given means
+            those of `forwarded.trusted`. Connections from anywhere else are refused.
     """
 
     address: str = "127.0.0.1:8080"
@@ -79,6 +108,15 @@ class Listen(Settings, frozen=True):
     backlog: Count = 1024
     limits: Limits = field(default_factory=Limits)
     deadlines: Deadlines = field(default_factory=Deadlines)
+    # Processes that serve, each with memory, pools and limits of its own (docs/operations.md). One
+    # is enough for most: it decides in microseconds.
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    # A worker whose loop has not turned for so long is killed and started again.
+    worker_hung_seconds: Positive = 10.0
+    proxy_protocol: Literal["off", "required"] = "off"
+    proxy_protocol_from: tuple[str, ...] = ()
+    # `null` is plain HTTP: for where something before us ends TLS, or nobody else listens.
+    tls: Tls | None = None
 
 
 class Admin(Settings, frozen=True):
@@ -95,15 +133,35 @@ class Admin(Settings, frozen=True):
     token_file: str | None = None
 
 
+class UpstreamTls(Settings, frozen=True):
+    """TLS with an upstream. Its certificate is always verified; files as of `listen.tls`.
+
+    Attributes:
+        ca: PEM file: who signs its certificate; left out, those whom this machine trusts.
+        server_name: the name its certificate must have; left out, the host of `url`.
+        certificate: PEM file: the certificate that we present, where it asks for one.
+        key: PEM file: the private key of `certificate`.
+    """
+
+    ca: str | None = None
+    server_name: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    # As of listen.tls.
+    reload_seconds: Positive = 10.0
+
+
 class Upstream(Settings, frozen=True):
     """An application we stand before.
 
     Attributes:
-        url: ``http://host:port`` or ``unix:/path``. A path after the port is an error: what was
-            authorized is forwarded as it is.
+        url: ``http://host:port``, ``https://host:port`` or ``unix:/path``. A path after the port
+            is an error: what was authorized is forwarded as it is.
     """
 
     url: str
+    # For https.
+    tls: UpstreamTls | None = None
     # Beside us on the same host; a second is generous.
     connect_seconds: Positive = 1.0
     # From the end of the request to the end of the response's head. (504)
@@ -257,6 +315,38 @@ class Issuer(Settings, frozen=True):
     leeway_seconds: Annotated[float, Meta(ge=0, le=300)] = 5.0
 
 
+class Spiffe(Settings, frozen=True):
+    """A SPIFFE trust domain whose workloads are believed, by their certificates.
+
+    Attributes:
+        trust_domain: e.g. ``prod.example.com``, of ``spiffe://prod.example.com/ns/shop/sa/orders``.
+        tenant: the tenant its workloads belong to.
+        subject_prefix: put before the path without its first slash (``ns/shop/sa/orders``), which
+            is the subject; whoever else speaks for the tenant needs a different one.
+        known_users_only: whether the subject must exist in the stores.
+    """
+
+    trust_domain: str
+    tenant: str
+    subject_prefix: str = ""
+    known_users_only: bool = True
+
+
+class CertificateNames(Settings, frozen=True):
+    """Clients' certificates without a SPIFFE id: believed by their subject's name.
+
+    Attributes:
+        tenant: the tenant they belong to.
+        subject_prefix: put before the name (``CN=orders,O=Acme``, RFC 4514), which is the subject;
+            whoever else speaks for the tenant needs a different one.
+        known_users_only: whether the subject must exist in the stores.
+    """
+
+    tenant: str
+    subject_prefix: str = ""
+    known_users_only: bool = True
+
+
 class Credentials(Settings, frozen=True):
     """What is accepted as proof of who is asking.
 
@@ -273,6 +363,10 @@ class Credentials(Settings, frozen=True):
     token_key: Annotated[str, Meta(min_length=32)]
     session: SessionCredential | None = field(default_factory=SessionCredential)
     issuers: tuple[Issuer, ...] = ()
+    # Certificates of clients, for routes that ask for them; needs listen.tls.client_certificate.
+    spiffe: tuple[Spiffe, ...] = ()
+    # For certificates without a SPIFFE id.
+    certificate_names: CertificateNames | None = None
     realm: str = "sidecar"
     sign_in_url: str | None = None
 
@@ -316,6 +410,9 @@ class RouteRule(Settings, frozen=True):
         methods: none given means all; GET includes HEAD.
         host: exact host name, without port; left out, the route is for any.
         upstream: where it goes; may be left out when there is only one.
+        credential: who is asking: ``token``, whoever the token or session stands for, whatever
+            certificate the connection has; ``certificate``, its owner, and a token beside it is
+            refused (400); ``either``, the token's where there is one, otherwise the certificate's.
         audiences: if given, a token must name one of them.
         scopes: scopes that a token must all carry.
         conceal: answer 404 instead of 401 and 403, so that nobody learns that it exists.
@@ -332,6 +429,7 @@ class RouteRule(Settings, frozen=True):
     permission: str | None = None
     resource: str | None = None
     upstream: str | None = None
+    credential: Literal["token", "certificate", "either"] = "token"
     audiences: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     conceal: bool = False

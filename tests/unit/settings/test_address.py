@@ -69,6 +69,8 @@ def test_what_is_no_address(text: str, message: str) -> None:
         ("http://app", TcpAddress("app", 80)),
         ("http://[::1]", TcpAddress("::1", 80)),
         ("http://[::1]:81", TcpAddress("::1", 81)),
+        ("https://app", TcpAddress("app", 443)),
+        ("https://[::1]:8443/", TcpAddress("::1", 8443)),
         ("unix:/run/app", UnixAddress("/run/app")),
     ],
 )
@@ -79,12 +81,9 @@ def test_upstream(url: str, address: TcpAddress | UnixAddress) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("app:9000", "http://host:port or unix:/path"),
-        ("ftp://app", "http://host:port or unix:/path"),
-        (
-            "https://app",
-            "http://host:port: TLS to upstreams is not supported in this release",
-        ),
+        ("app:9000", "http://host:port, https://host:port or unix:/path"),
+        ("ftp://app", "http://host:port, https://host:port or unix:/path"),
+        ("https:app", "http://host:port, https://host:port or unix:/path"),
         (
             "http://app?a",
             "http://host:port without a path: what was authorized is forwarded as it is",

@@ -28,7 +28,7 @@ SECRETS = {
 
 
 def test_there_are_the_examples_that_the_documentation_names() -> None:
-    names = ["cluster", "jwt", "kubernetes", "legacy", "minimal", "sentinel"]
+    names = ["cluster", "jwt", "kubernetes", "legacy", "mesh", "minimal", "sentinel", "tls"]
     assert [path.stem for path in EXAMPLES] == names
 
 

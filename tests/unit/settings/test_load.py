@@ -287,6 +287,20 @@ APPENDED = {
             "lost heartbeat must not end the lease"
         ),
     ),
+    "lifetimes that begin outside their bounds": (
+        "cache: {entry_seconds: 5}",
+        (
+            "1:24: cache.entry_seconds: must be from shortest_entry_seconds to "
+            "longest_entry_seconds, which are 15.0 and 300.0: it is where lifetimes begin"
+        ),
+    ),
+    "bounds of lifetimes that cross": (
+        "cache: {shortest_entry_seconds: 61}",
+        (
+            "1:1: cache.entry_seconds: must be from shortest_entry_seconds to "
+            "longest_entry_seconds, which are 61.0 and 300.0: it is where lifetimes begin"
+        ),
+    ),
     "short lease": (
         "cache: {lease_seconds: 0.2, heartbeat_seconds: 0.1}",
         (
@@ -396,14 +410,10 @@ REPLACED = {
         "${WORD}",
         "8:14: credentials.token_key: must be text of at least 32 characters",
     ),
-    "https upstream": (
+    "scheme of upstream": (
         "http://127.0.0.1:9000",
-        "https://app",
-        (
-            "3:10: upstreams.app.url: must be http://host:port: TLS to upstreams is not "
-            "supported in "
-            "this release"
-        ),
+        "ftp://app",
+        ("3:10: upstreams.app.url: must be http://host:port, https://host:port or unix:/path"),
     ),
     "path of upstream": (
         "http://127.0.0.1:9000",
@@ -478,6 +488,16 @@ REPLACED = {
         "\n  - path: /\n    access: public",
         " []",
         "9:1: routes: must not be empty",
+    ),
+    "a last known good of more than an hour": (
+        "access: public",
+        "access: authenticated\n    last_known_good_seconds: 3601",
+        "12:30: routes[0].last_known_good_seconds: must be a number from 0 to 3600",
+    ),
+    "a last known good in the past": (
+        "access: public",
+        "access: authenticated\n    last_known_good_seconds: -1",
+        "12:30: routes[0].last_known_good_seconds: must be a number from 0 to 3600",
     ),
     "access": (
         "access: public",
