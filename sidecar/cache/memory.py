@@ -143,7 +143,7 @@ class Memory:
         # Looked at after each hit, hence a list and no method.
         self._leases = [0.0] * SHARDS + [_NEVER]
         # Until when facts of a shard could last be used; a lease that ends early forgets that.
-        self._proven = [0.0] * SHARDS + [_NEVER]
+        self._proven = [-_NEVER] * SHARDS + [_NEVER]
         start = sizes.entry_seconds
         shortest = sizes.shortest_entry_seconds if adaptive else start
         longest = sizes.longest_entry_seconds if adaptive else start

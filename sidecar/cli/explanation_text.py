@@ -32,6 +32,9 @@ def _route_rows(explanation: Explanation) -> list[tuple[str, str]]:
     rows = [("route", f"{name}{_methods(route)} {place}")]
     rows += [("", f"{name} = {value}") for name, value in explanation.parameters.items()]
     rows.append(("asks for", asked(explanation)))
+    if route.last_known_good_seconds:
+        seconds = f"{route.last_known_good_seconds:g}"
+        rows.append(("no store", f"what could be used {seconds} s ago still permits"))
     return rows
 
 
@@ -132,6 +135,7 @@ def explanation_value(explanation: Explanation) -> dict[str, Any]:
             "permission": route.action or None,
             "upstream": route.upstream,
             "conceal": route.conceal,
+            "last_known_good_seconds": route.last_known_good_seconds,
         },
         "parameters": explanation.parameters,
         "resource": explanation.resource or None,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from sidecar import pipeline as pipeline_module
@@ -14,12 +15,21 @@ from sidecar.authenticate.opaque import digest, mint, signing_key
 from sidecar.authorize.authorizer import Authorizer
 from sidecar.authorize.principal import IdentityFields
 from sidecar.cache.memory import Memory
-from sidecar.clock import stopwatch
+from sidecar.clock import instant, stopwatch
 from sidecar.decide import MOST_ROUNDS, Snapshot
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.errors import StoresUnavailable
-from sidecar.model.facts import Effect, Role, RoleGrant, RoleGraph, Rule, Session, User
+from sidecar.model.facts import (
+    Effect,
+    Role,
+    RoleGrant,
+    RoleGraph,
+    Rule,
+    RuleGrant,
+    Session,
+    User,
+)
 from sidecar.model.need import ABSENT, Found, Need, RolesNeed, SessionNeed, UserNeed
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
@@ -95,18 +105,24 @@ class Ended(Exchange):
 
 
 def pipeline(
-    stores: Stores, *, load_seconds: float = 5.0, audit: AuditSink | None = None
+    stores: Stores,
+    *,
+    load_seconds: float = 5.0,
+    audit: AuditSink | None = None,
+    memory: Memory | None = None,
+    memo: bool = True,
 ) -> Pipeline:
     routes = [
         RouteRule(path="/orders", permission="orders:read"),
+        RouteRule(path="/lenient", permission="orders:read", last_known_good_seconds=60.0),
         RouteRule(path="/open", access="public"),
     ]
     return Pipeline(
         snapshot=Snapshot(
             routes=compile_routes(routes, default_upstream="app"),
             credentials=CredentialRules(CREDENTIALS),
-            memory=Memory(Cache(), jitter=lambda: 0.5),
-            authorizer=Authorizer(Cache(), IdentityFields(Identity())),
+            memory=memory or Memory(Cache(), jitter=lambda: 0.5),
+            authorizer=Authorizer(Cache(), IdentityFields(Identity()), memo=memo),
             leeways={},
         ),
         loader=stores,
@@ -246,3 +262,183 @@ async def test_every_end_is_counted_and_recorded(monkeypatch: pytest.MonkeyPatch
     permitted.denial = Denial(Reason.UPSTREAM_CLOSED)
     led.ended(permitted)
     assert records[-1].outcome == "fault"
+
+
+# -- Last known good ----------------------------------------------------------------------------
+
+
+async def down(_: Need) -> Found:
+    raise StoresUnavailable("gone")
+
+
+async def hanging(_: Need) -> Found:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def remembering(seconds_ago: float = 10.0) -> Memory:
+    """A memory whose lease ended so long ago."""
+    memory = Memory(Cache(), jitter=lambda: 0.5)
+    now = instant()
+    memory.lease_all(now - seconds_ago)
+    for need, fact in FACTS.items():
+        memory.put(need, fact, now)
+    return memory
+
+
+LENIENT = "GET /lenient HTTP/1.1"
+
+
+@pytest.mark.parametrize("stores", [down, hanging])
+async def test_a_route_may_accept_what_was_known(
+    monkeypatch: pytest.MonkeyPatch, stores: Callable[[Need], Awaitable[Found]]
+) -> None:
+    records: list[Record] = []
+    sink = AuditSink(lambda _: None, 3600.0)
+    monkeypatch.setattr(sink, "add", records.append)
+    led = pipeline(Stores(stores), load_seconds=0.02, memory=remembering(), audit=sink)
+    exchange = Ended(BEARER, start=LENIENT)
+    assert await outcome(led, exchange) is Reason.LAST_KNOWN_GOOD
+    exchange.status = 200
+    led.ended(exchange)
+    assert led._meters.requests == {("* /lenient", "last-known-good", 200): 1}
+    (record,) = records
+    assert (record.outcome, record.reason, record.subject, record.via) == (
+        "permit",
+        "last-known-good",
+        "ann",
+        ("clerk",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "seconds_ago"), [("GET /orders HTTP/1.1", 10.0), (LENIENT, 61.0)]
+)
+async def test_other_routes_and_older_facts_stay_refused(start: str, seconds_ago: float) -> None:
+    led = pipeline(Stores(down), memory=remembering(seconds_ago))
+    assert await outcome(led, Ended(BEARER, start=start)) is Reason.STORES_UNAVAILABLE
+
+
+async def test_what_was_never_known_stays_refused() -> None:
+    led = pipeline(Stores(down))
+    assert await outcome(led, Ended(BEARER, start=LENIENT)) is Reason.STORES_UNAVAILABLE
+
+
+async def test_while_the_stores_answer_they_are_asked() -> None:
+    stores = Stores()
+    led = pipeline(stores, memory=remembering())
+    assert await outcome(led, Ended(BEARER, start=LENIENT)) is Reason.GRANTED
+    assert len(stores.asked) == 3
+
+
+async def test_what_could_be_loaded_counts_although_the_rest_could_not() -> None:
+    """Of user and roles, which are asked for together, only one is answered: disabled."""
+    failed = asyncio.Event()
+
+    async def half(need: Need) -> Found:
+        if isinstance(need, RolesNeed):
+            failed.set()
+            raise StoresUnavailable("gone")
+        if isinstance(need, UserNeed):
+            await failed.wait()
+            return User(version=2, tenant="acme", subject="ann")
+        return FACTS[need]
+
+    led = pipeline(Stores(half), memory=remembering())
+    assert await outcome(led, Ended(BEARER, start=LENIENT)) is Reason.STORES_UNAVAILABLE
+
+
+async def test_a_bug_in_recalling_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pipeline_module, "decide_without_stores", broken)
+    led = pipeline(Stores(down), memory=remembering())
+    assert await outcome(led, Ended(BEARER, start=LENIENT)) is Reason.INTERNAL_ERROR
+
+
+# -- What takes long to compile -----------------------------------------------------------------
+
+MANY = User(
+    version=1,
+    tenant="acme",
+    subject="ann",
+    roles=(RoleGrant("clerk"),),
+    rules=tuple(RuleGrant(Rule(Effect.ALLOW, "o:r", f"o/{at}")) for at in range(20_000)),
+)
+
+
+async def many(need: Need) -> Found:
+    return MANY if isinstance(need, UserNeed) else FACTS[need]
+
+
+@pytest.mark.parametrize("memo", [True, False])
+async def test_what_is_large_is_compiled_between_other_requests(memo: bool) -> None:
+    led = pipeline(Stores(many), memo=memo)
+    large, turns = Ended(BEARER), 0
+    led.begin(large)
+    while not large.concluded.is_set():
+        turns += 1
+        other = Ended(start="GET /open HTTP/1.1")
+        led.begin(other)
+        assert other.concluded.is_set()
+        await asyncio.sleep(0)
+    assert large.permit is not None
+    assert large.permit.reason is Reason.GRANTED
+    assert turns > 20
+
+
+async def test_many_who_wait_for_the_same_wait_once() -> None:
+    led = pipeline(Stores(many))
+    exchanges = [Ended(BEARER) for _ in range(20)]
+    assert set(await asyncio.gather(*(outcome(led, each) for each in exchanges))) == {
+        Reason.GRANTED
+    }
+    principals = {id(each.permit.principal) for each in exchanges if each.permit is not None}
+    assert len(principals) == 1
+
+
+async def test_compiling_that_takes_too_long_is_our_overload(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline_module, "_WORK_SECONDS", 0.0)
+    led = pipeline(Stores(many))
+    assert await outcome(led, Ended(BEARER)) is Reason.OVERLOADED
+    monkeypatch.undo()
+    assert await outcome(led, Ended(BEARER)) is Reason.GRANTED
+
+
+async def test_compiling_is_not_charged_to_the_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was in memory is changed while it is compiled: it has to be loaded, and may be."""
+    memory = remembering(-3600.0)
+    memory.put(UserNeed("acme", "ann"), MANY, instant())
+    led = pipeline(Stores(), load_seconds=0.05, memory=memory)
+    finish = Pipeline._finish
+
+    async def slowly(self: Pipeline, work: Any) -> bool:
+        await asyncio.sleep(0.1)
+        memory.drop(RolesNeed("acme"))
+        return await finish(self, work)
+
+    monkeypatch.setattr(Pipeline, "_finish", slowly)
+    assert await outcome(led, Ended(BEARER)) is Reason.GRANTED
+
+
+async def test_the_last_known_good_is_compiled_in_slices_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = remembering()
+    memory.put(UserNeed("acme", "ann"), msgspec.structs.replace(MANY, version=2), instant())
+    led = pipeline(Stores(down), memory=memory)
+    monkeypatch.setattr(pipeline_module, "_WORK_SECONDS", 0.0)
+    assert await outcome(led, Ended(BEARER, start=LENIENT)) is Reason.STORES_UNAVAILABLE
+    monkeypatch.undo()
+    assert await outcome(led, Ended(BEARER, start=LENIENT)) is Reason.LAST_KNOWN_GOOD
+
+
+async def test_a_bug_in_compiling_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Pipeline, "_finish", broken)
+    assert await outcome(pipeline(Stores(many)), Ended(BEARER)) is Reason.INTERNAL_ERROR

@@ -5,10 +5,12 @@ import math
 import msgspec
 import pytest
 
+from sidecar.authorize import authorizer as authorizer_module
 from sidecar.authorize.authorizer import Authorizer
+from sidecar.authorize.compilation import Compilation, Steps
 from sidecar.authorize.permit import Permit
 from sidecar.authorize.principal import IdentityFields
-from sidecar.authorize.subject import Subject
+from sidecar.authorize.subject import Permissions, Subject
 from sidecar.model.decision import Denial
 from sidecar.model.facts import (
     Effect,
@@ -20,7 +22,7 @@ from sidecar.model.facts import (
     Session,
     User,
 )
-from sidecar.model.need import ABSENT
+from sidecar.model.need import ABSENT, Absent
 from sidecar.model.reason import Reason
 from sidecar.model.route import Access, Route, RouteMatch
 from sidecar.settings.schema import Cache, Identity
@@ -41,11 +43,32 @@ def authorizer() -> Authorizer:
 def subject_of(
     authorizer: Authorizer,
     user: User = ANN,
-    graph: RoleGraph = GRAPH,
+    graph: RoleGraph | Absent = GRAPH,
     session: Session = SESSION,
     now: float = NOW,
+    key: bytes = b"key",
 ) -> Subject:
-    return authorizer.subject(b"key", session, user, graph, now)
+    """Compiled in one slice."""
+    found = authorizer.subject(key, session, user, graph, now)
+    assert isinstance(found, Subject)
+    return found
+
+
+def work_of(
+    authorizer: Authorizer, user: User, graph: RoleGraph = GRAPH, now: float = NOW
+) -> Compilation[Permissions]:
+    """Not compiled in one slice."""
+    found = authorizer.subject(b"key", SESSION, user, graph, now)
+    assert isinstance(found, Compilation)
+    return found
+
+
+def finish(work: Compilation[Permissions]) -> int:
+    """How many slices it took."""
+    slices = 1
+    while not work.advance():
+        slices += 1
+    return slices
 
 
 def match_of(access: Access, action: str = "") -> RouteMatch:
@@ -80,7 +103,7 @@ def test_users_of_one_tenant_share_their_permissions(authorizer: Authorizer) -> 
     loaded_again = msgspec.structs.replace(GRAPH)
     bob = msgspec.structs.replace(ANN, subject="bob")
     first = subject_of(authorizer)
-    second = authorizer.subject(b"other", SESSION, bob, loaded_again, NOW)
+    second = subject_of(authorizer, bob, loaded_again, key=b"other")
     assert first._sets[0] is second._sets[0]
 
 
@@ -88,7 +111,7 @@ def test_tenants_do_not(authorizer: Authorizer) -> None:
     other = RoleGraph(version=1, tenant="other", roles=())
     session = msgspec.structs.replace(SESSION, tenant="other")
     assert subject_of(authorizer).check("a:read") is not None
-    elsewhere = authorizer.subject(b"other", session, ANN, other, NOW)
+    elsewhere = subject_of(authorizer, ANN, other, session, key=b"other")
     assert elsewhere.check("a:read") is None
     assert elsewhere.principal.tenant == "other"
 
@@ -122,18 +145,19 @@ def test_credentials_of_a_user_with_many_grants_share_them(authorizer: Authorize
     rules = [RuleGrant(Rule(Effect.ALLOW, "b:read", f"o/{n}")) for n in range(20)]
     rules[0] = RuleGrant(rules[0].rule, NOW + 10)
     user = msgspec.structs.replace(ANN, rules=tuple(rules))
-    first, second = (authorizer.subject(key, SESSION, user, GRAPH, NOW) for key in (b"one", b"two"))
+    first, second = (subject_of(authorizer, user, key=key) for key in (b"one", b"two"))
     assert first._sets is second._sets
-    without_roles = authorizer.subject(b"three", SESSION, user, ABSENT, NOW)
+    without_roles = subject_of(authorizer, user, ABSENT, key=b"three")
     assert [without_roles.check(*asked) is None for asked in (("a:read",), ("b:read", "o/1"))] == [
         True,
         False,
     ]
-    later = authorizer.subject(b"four", SESSION, user, ABSENT, NOW + 10)
+    later = subject_of(authorizer, user, ABSENT, now=NOW + 10, key=b"four")
     assert later.check("b:read", "o/0") is None
     elsewhere = [RuleGrant(Rule(Effect.ALLOW, "b:read", f"p/{n}")) for n in range(20)]
     changed = msgspec.structs.replace(user, rules=tuple(elsewhere))
-    assert authorizer.subject(b"five", SESSION, changed, ABSENT, NOW + 10).check("b:read", "p/1")
+    fifth = subject_of(authorizer, changed, ABSENT, now=NOW + 10, key=b"five")
+    assert fifth.check("b:read", "p/1")
     plain = Authorizer(Cache(), IdentityFields(Identity()), memo=False)
     assert subject_of(plain, user)._sets is not subject_of(plain, user)._sets
 
@@ -146,7 +170,7 @@ def test_many_checks_at_once(authorizer: Authorizer) -> None:
 
 
 def test_without_a_graph_there_are_no_roles(authorizer: Authorizer) -> None:
-    subject = authorizer.subject(b"key", SESSION, ANN, ABSENT, NOW)
+    subject = subject_of(authorizer, ANN, ABSENT)
     assert subject.principal.roles == ()
     assert subject.check("a:read") is None
 
@@ -180,3 +204,184 @@ def test_a_permission_route_without_action_is_closed(authorizer: Authorizer) -> 
     refused = authorizer.authorize(match_of(Access.PERMISSION), "", subject)
     assert isinstance(refused, Denial)
     assert refused.reason is Reason.NOT_GRANTED
+
+
+# -- Slices -------------------------------------------------------------------------------------
+
+
+def many(subject: str = "ann", count: int = 10_000) -> User:
+    """Half of the grants are roles, half are rules; all on single resources."""
+    return User(
+        version=1,
+        tenant="acme",
+        subject=subject,
+        roles=tuple(RoleGrant("reader", f"o/{n}") for n in range(count // 2)),
+        rules=tuple(
+            RuleGrant(Rule(Effect.DENY if n % 7 == 0 else Effect.ALLOW, "b:read", f"p/{n}"))
+            for n in range(count // 2)
+        ),
+    )
+
+
+def large_graph(roles: int = 50, rules: int = 80) -> RoleGraph:
+    return RoleGraph(
+        version=1,
+        tenant="acme",
+        roles=tuple(
+            Role(f"r{at}", (), tuple(Rule(Effect.ALLOW, f"r{at}:{n}") for n in range(rules)))
+            for at in range(roles)
+        ),
+    )
+
+
+HOLDER = msgspec.structs.replace(ANN, roles=tuple(RoleGrant(f"r{at}") for at in range(50)))
+
+
+def test_what_is_large_is_compiled_in_slices_and_means_the_same(authorizer: Authorizer) -> None:
+    work = work_of(authorizer, many())
+    assert finish(work) >= 9
+    found = authorizer.subject(b"key", SESSION, many(), GRAPH, NOW, done=work)
+    assert isinstance(found, Subject)
+    asked = [("a:read", "o/4999"), ("a:read", "o/5000"), ("b:read", "p/4999"), ("b:read", "p/7")]
+    answers = [each and each.effect for each in found.check_many(asked)]
+    assert answers == ["allow", None, "allow", "deny"]
+
+
+def test_no_slice_does_much_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of grants, of roles and of rules are all counted."""
+    monkeypatch.setattr(authorizer_module, "SLICE", 1)
+    for user, graph in ((many(), GRAPH), (HOLDER, large_graph())):
+        work = work_of(Authorizer(Cache(), IdentityFields(Identity())), user, graph)
+        took = []
+        while not work.is_over:
+            took.append(work.step())
+        assert max(took) <= 100
+        assert sum(took) >= 4_000
+
+
+def test_whoever_comes_meanwhile_gets_the_same_work(authorizer: Authorizer) -> None:
+    user = many()
+    work = work_of(authorizer, user)
+    assert work_of(authorizer, user) is work
+    equal = many()
+    assert work_of(authorizer, equal) is work, "loaded again, and the same"
+    finish(work)
+    found = subject_of(authorizer, equal)
+    assert found.user is equal
+    again = subject_of(authorizer, many(), key=b"another credential")
+    assert again._scopes is found._scopes, "and so is what was made"
+
+
+def test_other_facts_are_other_work(authorizer: Authorizer) -> None:
+    work = work_of(authorizer, many())
+    changed = msgspec.structs.replace(many(), version=2, rules=())
+    another = work_of(authorizer, changed)
+    assert another is not work
+    finish(work)
+    assert work_of(authorizer, changed) is another
+    graph = RoleGraph(version=2, tenant="acme")
+    other_roles = work_of(authorizer, changed, graph)
+    assert other_roles is not another
+    finish(other_roles)
+    assert subject_of(authorizer, changed, graph).check("a:read", "o/1") is None
+    stale = authorizer.subject(b"key", SESSION, changed, GRAPH, NOW, done=work)
+    assert isinstance(stale, Compilation), "what was made of other facts is of no use"
+
+
+def test_a_grant_that_ended_meanwhile_does_not_hold(authorizer: Authorizer) -> None:
+    ends = msgspec.structs.replace(
+        many(), rules=(RuleGrant(Rule(Effect.ALLOW, "c:read"), NOW + 10),)
+    )
+    work = work_of(authorizer, ends)
+    finish(work)
+    later = authorizer.subject(b"key", SESSION, ends, GRAPH, NOW + 10, done=work)
+    assert isinstance(later, Compilation)
+    finish(later)
+    found = authorizer.subject(b"key", SESSION, ends, GRAPH, NOW + 10, done=later)
+    assert isinstance(found, Subject)
+    assert found.check("c:read") is None
+
+
+def test_users_who_hold_the_same_roles_share_the_work_on_them(authorizer: Authorizer) -> None:
+    graph = large_graph()
+    first = work_of(authorizer, HOLDER, graph)
+    bob = msgspec.structs.replace(HOLDER, subject="bob")
+    session = msgspec.structs.replace(SESSION, subject="bob")
+    second = authorizer.subject(b"bob", session, bob, graph, NOW)
+    assert isinstance(second, Compilation)
+    finish(first)
+    assert finish(second) == 1, "the roles are compiled already"
+    found = authorizer.subject(b"bob", session, bob, graph, NOW, done=second)
+    assert isinstance(found, Subject)
+    assert found.check("r49:79") is not None
+    assert subject_of(authorizer, HOLDER, graph)._sets[0] is found._sets[0]
+
+
+def test_without_memo_work_serves_who_did_it() -> None:
+    plain = Authorizer(Cache(), IdentityFields(Identity()), memo=False)
+    user = many()
+    work = work_of(plain, user)
+    finish(work)
+    assert isinstance(plain.subject(b"key", SESSION, user, GRAPH, NOW, done=work), Subject)
+    assert work_of(plain, user) is not work
+
+
+def breaks_off(*_: object) -> Steps[object]:
+    for _step in range(3):
+        yield 900
+    raise MemoryError
+
+
+def test_an_error_is_told_and_does_not_stay(
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = large_graph()
+    monkeypatch.setattr(authorizer_module, "compile_roles", breaks_off)
+    work = work_of(authorizer, HOLDER, graph)
+    with pytest.raises(MemoryError):
+        finish(work)
+    assert (work.is_over, work.made, work.advance()) == (True, None, True)
+    monkeypatch.undo()
+    again = work_of(authorizer, HOLDER, graph)
+    assert again is not work
+    finish(again)
+    assert subject_of(authorizer, HOLDER, graph).check("r1:1") is not None
+
+
+def test_who_shares_work_that_broke_off_is_told(
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorizer_module, "compile_roles", breaks_off)
+    monkeypatch.setattr(authorizer_module, "SLICE", 1)
+    monkeypatch.setattr(authorizer_module, "STEP", 1)
+    graph = large_graph()
+    works = []
+    for name in ("ann", "bob"):
+        user = msgspec.structs.replace(HOLDER, subject=name)
+        session = msgspec.structs.replace(SESSION, subject=name)
+        work = authorizer.subject(name.encode(), session, user, graph, NOW)
+        assert isinstance(work, Compilation)
+        works.append(work)
+    assert [work.step() for work in works] == [900, 900], "both have come to what they share"
+    with pytest.raises(MemoryError):
+        finish(works[0])
+    with pytest.raises(RuntimeError, match="broke off"):
+        finish(works[1])
+
+
+def test_of_too_much_work_the_oldest_is_no_longer_shared(
+    authorizer: Authorizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authorizer_module, "_MOST_UNDER_WAY", 2)
+    works = {}
+    for name in ("ann", "bob", "cem"):
+        session = msgspec.structs.replace(SESSION, subject=name)
+        works[name] = authorizer.subject(name.encode(), session, many(name), GRAPH, NOW)
+    assert work_of(authorizer, many()) is not works["ann"]
+    ann = works["ann"]
+    assert isinstance(ann, Compilation)
+    finish(ann)
+    found = authorizer.subject(b"key", SESSION, many(), GRAPH, NOW, done=ann)
+    assert isinstance(found, Subject), "who did it is served all the same"
+    authorizer.flush()
+    assert work_of(authorizer, many("bob")) is not works["bob"]

@@ -292,3 +292,155 @@ def test_a_sample_is_of_facts_that_have_a_version(memory: Memory) -> None:
     assert len(memory.sample(5, 0.99)) <= 2
     assert memory.holds(ANN, ann)
     assert not memory.holds(ANN, user())
+
+
+# -- Last known good ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("need", "fact"), FACTS)
+def test_what_expired_is_recalled_for_a_while(memory: Memory, need: Need, fact: Found) -> None:
+    memory.put(need, fact, 0.0)
+    assert memory.find(need, 60.0) is None
+    recalled = memory.recall(need, 69.9, 10.0)
+    assert recalled is not None
+    assert recalled.fact is fact
+    assert recalled.ended == 60.0
+    assert memory.recall(need, 70.0, 10.0) is None
+
+
+@pytest.mark.parametrize("need", [SESSION, ANN, ROLES])
+def test_without_a_lease_it_is_recalled_from_its_end_on(memory: Memory, need: Need) -> None:
+    fact = dict(FACTS)[need]
+    memory.put(need, fact, 0.0)
+    memory.lease_all(20_000.0)
+    memory.lease_all(20_000.0)
+    memory.put(need, fact, 19_990.0)
+    recalled = memory.recall(need, 20_005.0, 10.0)
+    assert recalled is not None
+    assert recalled.ended == 20_000.0
+    assert memory.find(need, 20_005.0) is None
+    assert memory.recall(need, 20_010.0, 10.0) is None
+
+
+def test_of_a_lease_that_ended_early_its_proof_counts(memory: Memory) -> None:
+    """Nobody says when a lease is lapsed; the heartbeat that proved it was sent before."""
+    memory.put(ANN, user(), 9_990.0)
+    for _ in range(2):
+        memory.lease(shard_of("acme"), 0.0)
+    recalled = memory.recall(ANN, 9_999.0, 10.0)
+    assert recalled is not None
+    assert recalled.ended == 10_000.0 - Cache().lease_seconds
+    memory.lease(shard_of("acme"), 10_001.0)
+    again = memory.recall(ANN, 10_002.0, 10.0)
+    assert again is not None
+    assert again.ended == 10_001.0
+
+
+def test_what_was_never_leased_is_not_recalled() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5)
+    # The machine has just been started: its clock is near 0.
+    memory.put(ANN, user(), 1.0)
+    memory.lease(shard_of("acme"), 0.0)
+    assert memory.recall(ANN, 1.0, 3_600.0) is None
+
+
+@pytest.mark.parametrize(("need", "fact"), FACTS)
+def test_what_was_dropped_is_not_recalled(memory: Memory, need: Need, fact: Found) -> None:
+    def forget_none() -> None:
+        memory.take_due(1)
+
+    def tenant() -> None:
+        memory.drop_tenant("acme")
+        memory.drop_session(SESSION.digest)
+        memory.drop_tokens_of_key("https://id", set())
+
+    ways = [lambda: memory.drop(need), memory.flush, tenant]
+    if need is not TOKEN:
+        ways.append(lambda: memory.flush_shard(shard_of("acme")))
+    for way in (forget_none, *ways):
+        memory.put(need, fact, 0.0)
+        way()
+        assert (memory.recall(need, 61.0, 10.0) is None) is (way is not forget_none)
+
+
+@pytest.mark.parametrize("need", [SESSION, ANN, ROLES, TOKEN])
+def test_refusals_and_absences_are_never_recalled(memory: Memory, need: Need) -> None:
+    memory.put(need, dict(FACTS)[need], 0.0)
+    memory.put(need, Denial(Reason.BAD_SIGNATURE) if need is TOKEN else ABSENT, 0.0)
+    assert memory.find(need, 1.0) is not None
+    assert memory.recall(need, 1.0, 10.0) is None
+    assert memory.find(need, 4.0) is None
+    assert memory.recall(need, 4.0, 10.0) is None
+
+
+def test_what_expired_stays_within_the_bound_of_its_region() -> None:
+    memory = Memory(Cache(users=10), jitter=lambda: 0.5)
+    memory.lease_all(1e6)
+    for number in range(100):
+        memory.put(UserNeed("acme", f"u{number}"), user(), 100.0 * number)
+    assert memory.statistics().users.entries == 10
+
+
+def test_what_expired_and_has_not_changed_is_the_same_object_again(memory: Memory) -> None:
+    known = user(5)
+    memory.put(ANN, known, 0.0)
+    assert memory.find(ANN, 61.0) is None
+    memory.put(ANN, user(4), 61.0)
+    assert memory.find(ANN, 61.0) is None, "older than what is known"
+    memory.put(ANN, user(5), 61.0)
+    assert memory.find(ANN, 62.0) is known
+
+
+# -- Lifetimes ----------------------------------------------------------------------------------
+
+
+def busy(memory: Memory, seconds: int) -> None:
+    """Each second a user is read anew and has changed: found so, or told by the news."""
+    for second in range(seconds):
+        memory.put(ANN, user(second + 1), float(second))
+        if second % 2:
+            memory.drop(ANN)
+
+
+def test_the_lifetime_of_a_kind_follows_its_changes(memory: Memory) -> None:
+    busy(memory, 300)
+    for second in range(300):
+        memory.put(ROLES, FACTS[2][1], float(second))
+    seconds = memory.lifetimes()
+    assert seconds["user"] == Cache().shortest_entry_seconds
+    assert seconds["session"] == 60.0
+    assert seconds["roles"] > 60.0
+    memory.put(ANN, user(1_000), 300.0)
+    assert memory.find(ANN, 314.9) is not None
+    assert memory.find(ANN, 315.1) is None
+
+
+def test_sessions_that_end_count_as_changes_too(memory: Memory) -> None:
+    for second in range(300):
+        memory.put(SESSION, FACTS[0][1], float(second))
+        memory.drop_session(SESSION.digest)
+        memory.put(SESSION, FACTS[0][1], float(second))
+        memory.put(SESSION, ABSENT, float(second))
+    assert memory.lifetimes()["session"] == Cache().shortest_entry_seconds
+
+
+def test_what_was_not_there_has_not_changed(memory: Memory) -> None:
+    for second in range(300):
+        memory.put(ROLES, ABSENT, float(second))
+        memory.drop(ROLES)
+        memory.drop_session(SESSION.digest)
+    assert set(memory.lifetimes().values()) == {60.0}
+
+
+def test_without_a_lease_stillness_says_nothing() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5)
+    for second in range(0, 3600, 10):
+        memory.put(ROLES, FACTS[2][1], float(second))
+    assert memory.lifetimes()["roles"] == 60.0
+
+
+def test_turned_off_lifetimes_are_fixed() -> None:
+    memory = Memory(Cache(), jitter=lambda: 0.5, adaptive=False)
+    memory.lease_all(1e6)
+    busy(memory, 300)
+    assert set(memory.lifetimes().values()) == {60.0}

@@ -51,6 +51,17 @@ refused with 404 (unknown-route)"""
     )
 
 
+def test_a_route_that_accepts_the_last_known_good_says_so() -> None:
+    lenient = replace(ROUTE, last_known_good_seconds=90.0)
+    assert "no store  what could be used 90 s ago still permits" in text(
+        replace(PERMIT, route=lenient)
+    )
+    assert (
+        explanation_value(replace(PERMIT, route=lenient))["route"]["last_known_good_seconds"]
+        == 90.0
+    )
+
+
 def test_a_concealed_refusal_says_what_the_client_sees() -> None:
     concealed = replace(REFUSAL, status=404, route=_route(conceal=True))
     assert text(concealed).endswith("; the route conceals itself, so the client sees 404")

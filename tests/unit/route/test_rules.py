@@ -81,6 +81,13 @@ def test_two_rules_for_the_same_requests(
     assert ("never be reached" in message) is unreachable
 
 
+def test_a_public_route_has_no_last_known_good() -> None:
+    rule = RouteRule(path="/a", access="public", last_known_good_seconds=1.0)
+    assert problems(rule) == [
+        (0, "last_known_good_seconds", "a public route asks no store, so it needs none")
+    ]
+
+
 def test_two_rules_of_one_name() -> None:
     one, two = (RouteRule(path=f"/{n}", access="public", name="same") for n in "ab")
     assert problems(one, two) == [(1, "name", "'same' is also the name of routes[0]")]
@@ -118,6 +125,7 @@ def test_a_route_keeps_what_its_rule_says() -> None:
         scopes=("y",),
         conceal=True,
         forward_credential=True,
+        last_known_good_seconds=60.0,
         name="show",
     )
     (route,) = compile_routes([rule], default_upstream="app").routes
@@ -129,6 +137,7 @@ def test_a_route_keeps_what_its_rule_says() -> None:
     assert route.audiences == {"x"}
     assert route.scopes == {"y"}
     assert (route.conceal, route.forward_credential) == (True, True)
+    assert route.last_known_good_seconds == 60.0
 
 
 def test_the_default_upstream() -> None:
