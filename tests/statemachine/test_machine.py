@@ -2,9 +2,9 @@
 
 Hypothesis invents stories of changes, faults and requests, and shortens one that fails. Real
 PostgreSQL and Valkey, two sidecars as the product assembles them; only their clocks can be put
-forward. `SIDECAR_MACHINE_EXAMPLES=500` tells more stories, and tries all broken modes; `SIDECAR_MACHINE_SEED` repeats the
-stories of a seed (not the interleaving within a step, which is the machine's). `-rP` prints the
-seed and what happened.
+forward. `SIDECAR_MACHINE_EXAMPLES=500` tells more stories, and tries all broken modes;
+`SIDECAR_MACHINE_SEED` repeats the stories of a seed (not the interleaving within a step, which is
+the machine's). `-rP` prints the seed and what happened.
 """
 
 import logging
