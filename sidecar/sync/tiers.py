@@ -25,7 +25,7 @@ from sidecar.model.need import (
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Features
 from sidecar.sync.keyspace import Head, StoreFact
-from sidecar.sync.redis_cache import Look, RedisCache
+from sidecar.sync.redis_cache import Filling, Look, RedisCache
 
 
 class Tier(StrEnum):
@@ -365,12 +365,12 @@ class Tiers:
         if isinstance(need, TokenNeed):
             return
         try:
-            filled: object = await self._redis.fill(need, fact, head)
+            filled = await self._redis.fill(need, fact, head)
         except (RedisError, OSError):
             self.counts["fill-failed"] += 1
             return
-        if filled is not True and filled != "done":
-            self.counts[f"fill-refused-{filled or 'unknown'}"] += 1
+        if filled is not Filling.DONE:
+            self.counts[f"fill-refused-{filled}"] += 1
 
 
 def _nobody() -> _Waiter:
