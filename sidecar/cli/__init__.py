@@ -13,6 +13,9 @@ COMMANDS: Final = {
     "check-config": Lazy(
         "sidecar.cli.check_config", "check_config", "Say all that is wrong with a configuration."
     ),
+    "doctor": Lazy(
+        "sidecar.cli.doctor", "doctor", "Look at everything a sidecar needs: stores, keys, limits."
+    ),
     "explain": Lazy(
         "sidecar.cli.explain", "explain", "Say why a request would be permitted or refused."
     ),
@@ -33,6 +36,7 @@ memory whether they may, and forwards only what is authorized.
 Begin with:
   sidecar up                           all of it, with a demo application
   sidecar check-config sidecar.yaml    what is wrong with a configuration
+  sidecar doctor -c sidecar.yaml       and with the stores it names
   sidecar run --config sidecar.yaml    the real thing
 
 \b

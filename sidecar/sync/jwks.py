@@ -113,6 +113,16 @@ class IssuerKeys:
         await asyncio.wait({running})
         return running.result()
 
+    async def fetch_once(self, session: aiohttp.ClientSession) -> KeySet:
+        """The keys as they are now, for somebody who wants to know why they cannot be had.
+
+        Raises:
+            FetchError: they could not be fetched.
+            KeysError: what was fetched is no key set, or none of its keys can be used.
+        """
+        self._session = session
+        return await self._load()
+
     def _landed(self, _: asyncio.Task[bool]) -> None:
         self._running = None
 
@@ -120,13 +130,7 @@ class IssuerKeys:
         self._last = self._instant()
         self.fetches += 1
         try:
-            document = await self._fetch()
-            keyset = parse_jwks(
-                document,
-                self.issuer.algorithms,
-                issuer=self.issuer.issuer,
-                fetched=self._wall(),
-            )
+            keyset = await self._load()
         except (FetchError, KeysError) as error:
             if not self.is_failing:
                 _log.warning("the keys of %s could not be fetched: %s", self.issuer.issuer, error)
@@ -135,6 +139,11 @@ class IssuerKeys:
         self.is_failing = False
         self._take(keyset)
         return True
+
+    async def _load(self) -> KeySet:
+        document = await self._fetch()
+        algorithms = self.issuer.algorithms
+        return parse_jwks(document, algorithms, issuer=self.issuer.issuer, fetched=self._wall())
 
     def _take(self, keyset: KeySet) -> None:
         for refusal in keyset.refused:

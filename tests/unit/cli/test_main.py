@@ -18,7 +18,7 @@ MINE = [name for name in COMMANDS if importlib.util.find_spec(COMMANDS[name].mod
 @pytest.mark.parametrize(
     "arguments",
     [["version"], ["--help"], ["--version"], ["run", "--help"], ["explain", "--help"],
-     ["check-config", "--help"], ["completion", "bash"]],
+     ["check-config", "--help"], ["doctor", "--help"], ["completion", "bash"]],
     ids=" ".join,
 )  # fmt: skip
 def test_small_commands_import_nothing_heavy(arguments: list[str]) -> None:
@@ -47,7 +47,8 @@ def test_a_listed_command_exists_and_explains_itself(name: str) -> None:
 
 def test_the_table_names_all_commands() -> None:
     assert list(COMMANDS) == [
-        "up", "run", "check-config", "explain", "admin", "migrate", "version", "completion",
+        "up", "run", "check-config", "doctor", "explain", "admin", "migrate", "version",
+        "completion",
     ]  # fmt: skip
 
 
