@@ -146,7 +146,7 @@ class RequestReader(FieldCollector):
             head.keep_alive = b"close" not in options and (
                 head.minor == 1 or b"keep-alive" in options
             )
-            upgrade = is_upgrade(head.method, head.minor, first, options, head.body_length)
+            upgrade = is_upgrade(head, options)
             if isinstance(upgrade, Denial):
                 return upgrade
             head.upgrade = upgrade

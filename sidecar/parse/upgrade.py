@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 from sidecar.model.decision import Denial
+from sidecar.model.head import RequestHead
 from sidecar.model.reason import Reason
 from sidecar.parse.fields import tokens
 
@@ -11,13 +12,7 @@ from sidecar.parse.fields import tokens
 _KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 
-def is_upgrade(
-    method: str,
-    minor: int,
-    first: dict[bytes, bytes],
-    connection: list[bytes],
-    body_length: int | None,
-) -> bool | Denial:
+def is_upgrade(head: RequestHead, connection: list[bytes]) -> bool | Denial:
     """Whether this is a valid WebSocket handshake.
 
     Any other Upgrade is ignored (RFC 9110 section 7.8 allows that): common clients offer h2c on
@@ -25,21 +20,16 @@ def is_upgrade(
     the upstream might read it differently.
 
     Args:
-        method: the method.
-        minor: minor HTTP version.
-        first: fields by lower-case name.
+        head: the head, complete but for `keep_alive`, `upgrade` and `expects_continue`.
         connection: members of Connection, lower case.
-        body_length: as in RequestHead.
     """
-    offered = first.get(b"upgrade")
-    if offered is None or b"upgrade" not in connection:
+    if b"upgrade" not in connection or b"websocket" not in tokens(head.values(b"upgrade")):
         return False
-    if b"websocket" not in tokens([offered]):
-        return False
-    if method != "GET" or minor == 0 or body_length != 0:
+    if head.method != "GET" or head.minor == 0 or head.body_length != 0:
         return Denial(Reason.MALFORMED_REQUEST, "a WebSocket handshake is a GET without body")
-    if first.get(b"sec-websocket-version", b"").strip() != b"13":
+    if head.values(b"sec-websocket-version") != [b"13"]:
         return Denial(Reason.MALFORMED_REQUEST, "Sec-WebSocket-Version must be 13")
-    if _KEY.fullmatch(first.get(b"sec-websocket-key", b"")) is None:
+    keys = head.values(b"sec-websocket-key")
+    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         return Denial(Reason.MALFORMED_REQUEST, "Sec-WebSocket-Key must be 16 bytes in base64")
     return True

@@ -180,6 +180,9 @@ def test_websocket_handshake(reader: RequestReader) -> None:
         ("GET /ws HTTP/1.1", (*HANDSHAKE[:3], "Sec-WebSocket-Version: 8", HANDSHAKE[4])),
         ("GET /ws HTTP/1.1", HANDSHAKE[:4]),
         ("GET /ws HTTP/1.1", (*HANDSHAKE[:4], "Sec-WebSocket-Key: short")),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, HANDSHAKE[3])),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, HANDSHAKE[4])),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE[:2], "Upgrade: h2c", HANDSHAKE[2])),
     ],
 )
 def test_invalid_handshakes(reader: RequestReader, start: str, fields: tuple[str, ...]) -> None:
