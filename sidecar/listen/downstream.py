@@ -36,6 +36,11 @@ class _State(Enum):
 _HEAD, _BODY, _ANSWER, _LINGER, _CLOSED = _State
 
 
+def _goes_on(exchange: Exchange | None) -> bool:
+    """Whether the client would send another request, not knowing yet that it cannot."""
+    return exchange is not None and exchange.head.keep_alive
+
+
 class Downstream(asyncio.Protocol):
     """One client connection.
 
@@ -164,7 +169,7 @@ class Downstream(asyncio.Protocol):
             self._close()
         elif self._exchange is not None:
             self._exchange.fail(Reason.REQUEST_TIMEOUT)
-        elif self._buffer:
+        elif self._buffer.strip():
             self._refuse_unread(Denial(Reason.REQUEST_TIMEOUT, "the head did not come in time"))
         else:
             self._close()
@@ -212,6 +217,7 @@ class Downstream(asyncio.Protocol):
 
     def exchange_ended(self, *, keep_alive: bool) -> None:
         """The response is complete: on to the next request, or the end."""
+        exchange = self._exchange
         self._exchange = None
         self._body = None
         self._is_held = False
@@ -220,9 +226,11 @@ class Downstream(asyncio.Protocol):
             self._state = _HEAD
             self._begun = False
             self._await_head()
-        elif self._state is _ANSWER and not self._pending:
+        elif self._state is _CLOSED:
+            return
+        elif self._state is _ANSWER and not self._pending and not _goes_on(exchange):
             self._close()
-        elif self._state is not _CLOSED:
+        else:
             self._linger()
 
     def abort(self) -> None:
@@ -234,21 +242,15 @@ class Downstream(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         server = self._server
-        if data.startswith(b"\r\n"):
-            # One empty line before a request is ignored (RFC 9112 section 2.2).
-            data = data[2:]
-            self._buffer = b""
-            self._searched = 0
-            if not data:
-                self._begin_head()
-                return
-        end = data.find(b"\r\n\r\n", self._searched)
+        # One empty line before a request is ignored (RFC 9112 section 2.2), however it is cut.
+        begin = 2 if data.startswith(b"\r\n") else 0
+        end = data.find(b"\r\n\r\n", max(begin, self._searched))
         if end < 0 or end > server.limits.head_bytes:
             self._await_rest_of_head(data)
             return
         self._buffer = b""
         self._searched = 0
-        head = server.reader.read(data[: end + 4])
+        head = server.reader.read(data[begin : end + 4])
         if isinstance(head, Denial):
             self._refuse_unread(head)
             return
@@ -272,7 +274,7 @@ class Downstream(asyncio.Protocol):
         limits = self._server.limits
         if len(data) > limits.head_bytes:
             self._refuse_unread(Denial(Reason.HEAD_TOO_LARGE, f"over {limits.head_bytes} bytes"))
-        elif len(data) > limits.target_bytes + 64 and b"\r\n" not in data:
+        elif len(data) > limits.target_bytes + 64 and data.find(b"\r\n", 2) < 0:
             self._refuse_unread(Denial(Reason.TARGET_TOO_LONG, f"over {limits.target_bytes} bytes"))
         else:
             self._buffer = data
@@ -349,7 +351,7 @@ class Downstream(asyncio.Protocol):
 
     def drain(self) -> None:
         """End when nothing is under way; what is under way ends with its response."""
-        if self._state is _HEAD and not self._buffer and not self._pending:
+        if self._state is _HEAD and not self._buffer.strip() and not self._pending:
             self._close()
 
     def cut(self) -> None:
