@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
@@ -20,9 +20,11 @@ class Figure:
     """One proxy in one round.
 
     Attributes:
-        cpu_us: CPU time of the proxy per request, microseconds.
+        cpu_us: CPU time per request, microseconds: of the proxy, and of the service it asks where
+            that counts.
+        service_us: of that service alone, counted or not.
         rate: requests per second.
-        busy: share of a core that the proxy used; well below 1 means it waited for the load.
+        busy: share of a core that both used; well below 1 means they waited for the load.
         p50_ms: median latency.
         p99_ms: 99th percentile.
         requests: how many were answered.
@@ -31,6 +33,7 @@ class Figure:
     peer: str
     round: int
     cpu_us: float
+    service_us: float
     rate: float
     busy: float
     p50_ms: float
@@ -61,23 +64,31 @@ def measured(
     rounds: int,
     seconds: float,
     tell: Callable[[str], None],
-) -> list[Figure]:
-    """Measures all peers in all rounds.
+) -> tuple[list[Figure], dict[str, str]]:
+    """Measures all peers in all rounds; one that fails is left out from there on.
 
-    Raises:
-        RuntimeError: an answer was not the expected one.
+    Returns:
+        The figures of those that answered as they should all the time; why others did not.
     """
     figures: list[Figure] = []
+    failed: dict[str, str] = {}
     for number in range(rounds):
         turn = number % len(peers)
         for peer in peers[turn:] + peers[:turn]:
-            figure = _measure(peer, workload, number, seconds)
+            if peer.name in failed:
+                continue
+            try:
+                taken = _measure(peer, workload, number, seconds)
+            except RuntimeError as error:
+                failed[peer.name] = str(error)
+                tell(f"round {number + 1}/{rounds}  {error}")
+                continue
             tell(
-                f"round {number + 1}/{rounds}  {peer.name:8} {figure.cpu_us:7.1f} µs CPU/request"
-                f"  {figure.rate:7.0f}/s  p99 {figure.p99_ms:.2f} ms"
+                f"round {number + 1}/{rounds}  {peer.name:16} {taken.cpu_us:7.1f} µs CPU/request"
+                f"  {taken.rate:7.0f}/s  p99 {taken.p99_ms:.2f} ms"
             )
-            figures.append(figure)
-    return figures
+            figures.append(taken)
+    return [each for each in figures if each.peer not in failed], failed
 
 
 def _measure(peer: Peer, workload: Workload, number: int, seconds: float) -> Figure:
@@ -90,17 +101,29 @@ def _measure(peer: Peer, workload: Workload, number: int, seconds: float) -> Fig
         ("seconds", seconds),
     ):
         command += [f"--{name}", str(value)]
+    if peer.service is not None:
+        command += ["--service-pid", str(peer.service.pid)]
+    if peer.tls:
+        command += ["--certificate", str(workload.certificate)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise RuntimeError(f"{peer.name}: {ended.stderr.strip()[-2_000:]}")
-    told = json.loads(ended.stdout)
+    return figure(peer, number, json.loads(ended.stdout))
+
+
+def figure(peer: Peer, number: int, told: Mapping[str, float]) -> Figure:
+    """What the generator told, for each request."""
+    requests, seconds = told["requests"], told["seconds"]
+    asked = told.get("cpu_seconds_service", 0.0)
+    counted = peer.service is not None and peer.service.counted
     return Figure(
         peer=peer.name,
         round=number,
-        cpu_us=told["cpu_seconds"] / told["requests"] * 1e6,
-        rate=told["requests"] / told["seconds"],
-        busy=told["cpu_seconds"] / told["seconds"],
+        cpu_us=(told["cpu_seconds_proxy"] + (asked if counted else 0.0)) / requests * 1e6,
+        service_us=asked / requests * 1e6,
+        rate=requests / seconds,
+        busy=(told["cpu_seconds_proxy"] + asked) / seconds,
         p50_ms=told["p50_ms"],
         p99_ms=told["p99_ms"],
-        requests=told["requests"],
+        requests=int(requests),
     )

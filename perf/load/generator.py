@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import ssl
 import sys
 from array import array
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from typing import cast
 import uvloop
 
 from perf.machine import cpu_seconds
-from perf.workload import BODY
+from perf.tls import client_context
+from perf.workload import BODY, HOST
 
 # A proxy that lost a request would otherwise be waited for without end.
 STALL_SECONDS = 5.0
@@ -91,13 +93,29 @@ class Caller(asyncio.Protocol):
 
 
 async def measure(
-    port: int, pid: int, requests: list[bytes], connections: int, *, warm_up: float, seconds: float
+    port: int,
+    watched: dict[str, int],
+    requests: list[bytes],
+    connections: int,
+    *,
+    warm_up: float,
+    seconds: float,
+    tls: ssl.SSLContext | None = None,
 ) -> dict[str, float]:
     """One round against one proxy.
 
+    Args:
+        port: of the proxy on 127.0.0.1.
+        watched: name -> root of a tree of processes.
+        requests: sent in turn.
+        connections: all made, and shaken hands on, before the time that counts.
+        warm_up: seconds before it.
+        seconds: that count.
+        tls: of the connections; None is cleartext.
+
     Returns:
-        ``requests``, ``seconds``, ``cpu_seconds`` of the proxy, and in milliseconds ``p50``,
-        ``p99``.
+        ``requests``, ``seconds``, ``cpu_seconds_<name>`` of each that is watched, and in
+        milliseconds ``p50_ms``, ``p99_ms``.
 
     Raises:
         RuntimeError: an answer was not the expected one, or a connection was lost.
@@ -106,25 +124,33 @@ async def measure(
     loop = asyncio.get_running_loop()
     made = await asyncio.gather(
         *(
-            loop.create_connection(lambda: Caller(run), "127.0.0.1", port)
+            loop.create_connection(
+                lambda: Caller(run),
+                "127.0.0.1",
+                port,
+                ssl=tls,
+                server_hostname=HOST if tls else None,
+            )
             for _ in range(connections)
         )
     )
     await _pass(run, warm_up, at_least=2 * len(requests))
     del run.latencies[:]
-    answers, cpu, began = run.answers, cpu_seconds(pid), perf_counter()
+    spent = {name: cpu_seconds(pid) for name, pid in watched.items()}
+    answers, began = run.answers, perf_counter()
     await _pass(run, seconds)
-    answers, cpu, spent = run.answers - answers, cpu_seconds(pid) - cpu, perf_counter() - began
+    answers, lasted = run.answers - answers, perf_counter() - began
+    spent = {name: cpu_seconds(pid) - spent[name] for name, pid in watched.items()}
     run.stopping = True
     for transport, _ in made:
         transport.abort()
     ordered = sorted(run.latencies)
     return {
         "requests": answers,
-        "seconds": spent,
-        "cpu_seconds": cpu,
+        "seconds": lasted,
         "p50_ms": ordered[len(ordered) // 2] * 1e3,
         "p99_ms": ordered[len(ordered) * 99 // 100] * 1e3,
+        **{f"cpu_seconds_{name}": value for name, value in spent.items()},
     }
 
 
@@ -148,17 +174,23 @@ def main() -> None:
     for name in ("warm-up", "seconds"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--requests", type=Path, required=True)
+    parser.add_argument("--service-pid", type=int, help="of what the proxy asks")
+    parser.add_argument("--certificate", type=Path, help="speak TLS and believe this one")
     given = parser.parse_args()
     requests = [text.encode() for text in json.loads(given.requests.read_text())]
+    watched = {"proxy": given.pid}
+    if given.service_pid is not None:
+        watched["service"] = given.service_pid
     try:
         result = uvloop.run(
             measure(
                 given.port,
-                given.pid,
+                watched,
                 requests,
                 given.connections,
                 warm_up=given.warm_up,
                 seconds=given.seconds,
+                tls=client_context(given.certificate) if given.certificate else None,
             )
         )
     except (RuntimeError, OSError) as error:

@@ -23,8 +23,8 @@ from joserfc.jwk import KeySet
 from multidict import CIMultiDict
 
 from perf.machine import free_port
-from perf.peers.peer import Peer, running, wait_until_answers
-from perf.workload import AUDIENCE, ISSUER, OUTSIDER, PATH, PERMISSION, Workload
+from perf.peers.peer import Guard, Peer, Site, running, wait_until_answers
+from perf.workload import AUDIENCE, ISSUER, OUTSIDER, PATH, PERMISSION
 
 NAME = "aiohttp"
 _HOP_BY_HOP = {
@@ -115,14 +115,15 @@ async def serve(port: int, upstream: int, keys: KeySet) -> None:
 
 
 @contextmanager
-def started(folder: Path, upstream: int, workload: Workload) -> Iterator[Peer]:
-    """The baseline before the upstream on this port."""
-    port, log = free_port(), folder / "aiohttp.out"
-    command = [sys.executable, "-m", "perf.peers.aiohttp_proxy", "--jwks", str(workload.jwks)]
-    command += ["--port", str(port), "--upstream", str(upstream)]
+def started(site: Site) -> Iterator[Peer]:
+    """The baseline before the upstream."""
+    port, log = free_port(), site.folder / "aiohttp.out"
+    command = [sys.executable, "-m", "perf.peers.aiohttp_proxy"]
+    command += ["--jwks", str(site.workload.jwks)]
+    command += ["--port", str(port), "--upstream", str(site.upstream)]
     with running(command, log) as child:
         wait_until_answers(child, port, PATH, log)
-        yield Peer(NAME, aiohttp.__version__, port, child.pid, guards=True)
+        yield Peer(NAME, aiohttp.__version__, port, child.pid, Guard.AUTHORIZES)
 
 
 def main() -> None:

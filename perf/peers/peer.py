@@ -1,18 +1,87 @@
 """One proxy that runs, and how it is started, probed and stopped."""
 
 import http.client
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from perf import machine
-from perf.workload import Workload
+from perf.workload import HOST, Fault, Workload
 
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+
+
+class Guard(Enum):
+    """What a proxy checks before it forwards; the value is what tables say."""
+
+    NONE = "nothing"
+    # Asks a service at each request, and obeys; the service looks for a credential, not into it.
+    STATIC = "asks; static answer"
+    AUTHENTICATES = "authenticates"
+    AUTHORIZES = "authenticates, authorizes"
+    # The same, but its only status for a refusal is 401.
+    AUTHORIZES_401 = "authenticates, authorizes (401 for both)"
+
+
+# What each must answer to a request with that fault. 200 stands where a check is not claimed: it
+# holds that the table does not say less than the proxy does, either.
+EXPECTED: dict[Guard, dict[Fault, int]] = {
+    Guard.NONE: {
+        Fault.ANONYMOUS: 200, Fault.UNBELIEVABLE: 200, Fault.UNPERMITTED: 200,
+    },
+    Guard.STATIC: {
+        Fault.ANONYMOUS: 401, Fault.UNBELIEVABLE: 200, Fault.UNPERMITTED: 200,
+    },
+    Guard.AUTHENTICATES: {
+        Fault.ANONYMOUS: 401, Fault.UNBELIEVABLE: 401, Fault.UNPERMITTED: 200,
+    },
+    Guard.AUTHORIZES: {
+        Fault.ANONYMOUS: 401, Fault.UNBELIEVABLE: 401, Fault.UNPERMITTED: 403,
+    },
+    Guard.AUTHORIZES_401: {
+        Fault.ANONYMOUS: 401, Fault.UNBELIEVABLE: 401, Fault.UNPERMITTED: 401,
+    },
+}  # fmt: skip
+
+
+class AbsentError(RuntimeError):
+    """A peer cannot be had here; the text says why. The others are measured without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a peer is started.
+
+    Attributes:
+        folder: for its files.
+        upstream: port of the application on 127.0.0.1.
+    """
+
+    folder: Path
+    upstream: int
+    workload: Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Another server that the proxy asks at each request.
+
+    Attributes:
+        name: what it is, with its version.
+        pid: root of its tree of processes.
+        counted: whether its CPU time belongs to the figure that is judged; it is always shown.
+    """
+
+    name: str
+    pid: int
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +93,18 @@ class Peer:
         version: of the software.
         port: of 127.0.0.1.
         pid: root of its tree of processes.
-        guards: whether it refuses what is not authorized.
+        guard: what it checks.
+        service: what it asks, if anything.
+        tls: whether it speaks TLS only.
     """
 
     name: str
     version: str
     port: int
     pid: int
-    guards: bool
+    guard: Guard
+    service: Service | None = None
+    tls: bool = False
 
 
 @contextmanager
@@ -56,23 +129,26 @@ def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
             child.wait()
 
 
-def wait_until_answers(child: subprocess.Popen[bytes], port: int, path: str, log: Path) -> None:
-    """Returns once the port answers a GET at all.
+def wait_until_answers(
+    child: subprocess.Popen[bytes],
+    port: int,
+    path: str,
+    log: Path,
+    certificate: Path | None = None,
+) -> None:
+    """Returns once the port answers a GET at all, over TLS if there is a certificate to trust.
 
     Raises:
         RuntimeError: it ended, or did not answer in time.
     """
+    request = f"GET {path} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and child.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
         try:
-            connection.request("GET", path)
-            if connection.getresponse().status != 503:  # not ready yet
+            if status(port, request, certificate, timeout=1.0) != 503:  # not ready yet
                 return
-        except OSError:
+        except (OSError, http.client.HTTPException):
             pass
-        finally:
-            connection.close()
         time.sleep(0.05)
     raise RuntimeError(f"{child.args!r} did not start: {_tail(log)}")
 
@@ -81,25 +157,41 @@ def probe(peer: Peer, workload: Workload) -> None:
     """Sends what must be refused: a guard that lets it pass is not worth measuring.
 
     Raises:
-        RuntimeError: with what was let through.
+        RuntimeError: with what was let through, or refused.
     """
-    for why, status, request in workload.probes:
-        expected = status if peer.guards else 200
-        got = _status(peer.port, request)
+    certificate = workload.certificate if peer.tls else None
+    sound = status(peer.port, workload.sound, certificate)
+    if sound != 200:
+        raise RuntimeError(f"{peer.name} answered {sound} to a sound request")
+    for each in workload.probes:
+        expected = EXPECTED[peer.guard][each.fault]
+        got = status(peer.port, each.request, certificate)
         if got != expected:
-            raise RuntimeError(f"{peer.name} answered {got} to {why}, expected {expected}")
+            raise RuntimeError(f"{peer.name} answered {got} to {each.why}, expected {expected}")
 
 
-def _status(port: int, request: bytes) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
-    connection.connect()
+def status(port: int, request: bytes, certificate: Path | None = None, timeout: float = 5.0) -> int:
+    """The status of the answer to a request, sent byte for byte over a new connection.
+
+    Raises:
+        OSError, http.client.HTTPException: there was no answer.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+        if certificate is None:
+            return _asked(connection, request)
+        context = ssl.create_default_context(cafile=str(certificate))
+        with context.wrap_socket(connection, server_hostname=HOST) as secured:
+            return _asked(secured, request)
+
+
+def _asked(connection: socket.socket, request: bytes) -> int:
+    connection.sendall(request)
+    answer = http.client.HTTPResponse(connection, method="GET")
     try:
-        connection.sock.sendall(request)
-        answer = http.client.HTTPResponse(connection.sock, method="GET")
         answer.begin()
         return answer.status
     finally:
-        connection.close()
+        answer.close()
 
 
 def _tail(log: Path) -> str:

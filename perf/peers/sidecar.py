@@ -1,83 +1,119 @@
 """Sidecar with everything on: embedded stores, users with roles, decisions written to a file."""
 
 import asyncio
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import psycopg
-import yaml
 
 import sidecar
 from perf.machine import free_port
-from perf.peers.peer import Peer, running, wait_until_answers
-from perf.workload import AUDIENCE, ISSUER, OUTSIDER, PATH, PERMISSION, TENANT, TOKENS, Workload
+from perf.peers.peer import Guard, Peer, Site, running, wait_until_answers
+from perf.workload import AUDIENCE, ISSUER, OUTSIDER, PATH, PERMISSION, TENANT, TOKENS
 from perf.workload import subject as user_name
 from sidecar.embedded import EmbeddedStack
 from sidecar.store.migrate import migrate
 
 NAME = "sidecar"
+NAME_TLS = "sidecar-tls"
 
 # Each user holds one of them and all inherit the one that matters here.
 ROLES = 20
 RULES = 20
+CREATE = "orders:create"
+
+_ROUTES = [
+    {"path": "/healthz", "access": "public"},
+    {"path": PATH, "methods": ["GET"], "permission": PERMISSION},
+    {"path": PATH, "methods": ["POST"], "permission": CREATE},
+    {
+        "path": PATH + "/{order_id}",
+        "permission": PERMISSION,
+        "resource": "orders/{order_id}",
+    },
+]
 
 
 @contextmanager
-def started(folder: Path, upstream: int, workload: Workload) -> Iterator[Peer]:
-    """Sidecar before the upstream on this port."""
+def started(site: Site) -> Iterator[Peer]:
+    """Sidecar before the upstream."""
+    with configured(site, NAME) as peer:
+        yield peer
+
+
+@contextmanager
+def started_tls(site: Site) -> Iterator[Peer]:
+    """Sidecar before the upstream, whose clients speak TLS 1.3."""
+    tls = {
+        "minimum_version": "1.3",
+        "certificate": str(site.workload.certificate),
+        "key": str(site.workload.private_key),
+    }
+    with configured(site, NAME_TLS, listen={"tls": tls}) as peer:
+        yield peer
+
+
+@contextmanager
+def configured(
+    site: Site,
+    name: str,
+    listen: Mapping[str, object] | None = None,
+    application: Mapping[str, object] | None = None,
+) -> Iterator[Peer]:
+    """Sidecar with more in the sections of its listener and of its upstream."""
+    folder = site.folder / name
+    folder.mkdir()
     # PostgreSQL may have to run as somebody else, who must reach its folder.
+    site.folder.chmod(0o711)
     folder.chmod(0o711)
     port, admin, log = free_port(), free_port(), folder / "sidecar.out"
     with EmbeddedStack(folder / "stores", durable=False) as stores:
         asyncio.run(migrate(stores.database_url))
         _seed(stores.database_url)
         settings = folder / "sidecar.yaml"
-        settings.write_text(_configuration(folder, stores, workload, (port, admin, upstream)))
+        # JSON is YAML.
+        settings.write_text(
+            json.dumps(
+                {
+                    "listen": {"address": f"127.0.0.1:{port}", **(listen or {})},
+                    "admin": {"address": f"127.0.0.1:{admin}"},
+                    "upstreams": {
+                        "app": {
+                            "url": f"http://127.0.0.1:{site.upstream}",
+                            **(application or {}),
+                        }
+                    },
+                    "stores": {
+                        "postgres": {"dsn": stores.database_url},
+                        "redis": {"url": stores.redis_url},
+                    },
+                    "audit": {"sink": f"file:{folder}/audit.jsonl"},
+                    "credentials": _credentials(site),
+                    "routes": _ROUTES,
+                }
+            )
+        )
         command = [sys.executable, "-m", "sidecar", "run", "--config", str(settings)]
         with running(command, log) as child:
             wait_until_answers(child, admin, "/readyz", log)
-            yield Peer(NAME, sidecar.__version__, port, child.pid, guards=True)
+            tls = bool(listen and "tls" in listen)
+            yield Peer(name, sidecar.__version__, port, child.pid, Guard.AUTHORIZES, tls=tls)
 
 
-def _configuration(
-    folder: Path, stores: EmbeddedStack, workload: Workload, ports: tuple[int, int, int]
-) -> str:
-    listen, admin, upstream = ports
-    return yaml.safe_dump(
-        {
-            "listen": {"address": f"127.0.0.1:{listen}"},
-            "admin": {"address": f"127.0.0.1:{admin}"},
-            "upstreams": {"app": {"url": f"http://127.0.0.1:{upstream}"}},
-            "stores": {
-                "postgres": {"dsn": stores.database_url},
-                "redis": {"url": stores.redis_url},
-            },
-            "credentials": {
-                "token_key": "not a secret: it is for a benchmark",
-                "issuers": [
-                    {
-                        "issuer": ISSUER,
-                        "audiences": [AUDIENCE],
-                        "jwks": {"file": str(workload.jwks)},
-                        "tenant": TENANT,
-                    }
-                ],
-            },
-            "routes": [
-                {"path": "/healthz", "access": "public"},
-                {"path": PATH, "methods": ["GET"], "permission": PERMISSION},
-                {"path": PATH, "methods": ["POST"], "permission": "orders:create"},
-                {
-                    "path": PATH + "/{order_id}",
-                    "permission": PERMISSION,
-                    "resource": "orders/{order_id}",
-                },
-            ],
-            "audit": {"sink": f"file:{folder}/audit.jsonl"},
-        }
-    )
+def _credentials(site: Site) -> dict[str, object]:
+    return {
+        "token_key": "not a secret: it is for a benchmark",
+        "issuers": [
+            {
+                "issuer": ISSUER,
+                "audiences": [AUDIENCE],
+                "jwks": {"file": str(site.workload.jwks)},
+                "tenant": TENANT,
+            }
+        ],
+    }
 
 
 def _seed(dsn: str) -> None:
@@ -97,7 +133,7 @@ def _seed(dsn: str) -> None:
         cursor.executemany(
             "INSERT INTO auth_role_rule (tenant, role, effect, action)"
             " VALUES (%s, %s, 'allow', %s)",
-            [(TENANT, "reader", PERMISSION)]
+            [(TENANT, "reader", action) for action in (PERMISSION, CREATE)]
             + [(TENANT, role, f"{role}:action-{n}") for role in roles for n in range(RULES)],
         )
         cursor.executemany(
