@@ -43,9 +43,12 @@ _ADVICE: Final = (
     ("onnect call failed", "start Redis, or mend host and port in stores.redis"),
     ("onnection refused", "start Redis, or mend host and port in stores.redis"),
     ("Name or service not known", "the host name in stores.redis is not known here"),
-    ("no sentinel answers", "mend stores.redis.nodes and .service, or start the sentinels"),
-    ("no node of the Cluster", "mend stores.redis.nodes, or start the Cluster"),
-    ("LOADING", "it is still reading its files: wait"),
+    (
+        "no server is known",
+        "mend stores.redis.nodes (and .service, for sentinels), or start what is there",
+    ),
+    ("cluster is down", "CLUSTER INFO says why; a Cluster that has just started needs a moment"),
+    ("oading", "it is still reading its files: wait"),
 )
 
 
@@ -84,7 +87,7 @@ async def _look(client: RedisClient, settings: Redis) -> list[Finding]:
     ]
     covered = sum(len(shards) for shards in nodes.values())
     if settings.topology != "standalone":
-        text = f"{settings.topology}: {len(nodes)} server(s) answer for {covered} of 16 shards"
+        text = f"{settings.topology}: {len(nodes)} master(s) are named for {covered} of 16 shards"
         advice = "the others have no master now: see CLUSTER SLOTS"
         found.insert(0, fine(AREA, text) if covered == 16 else problem(AREA, text, advice))
     return found
@@ -158,7 +161,7 @@ async def _writes(node: Node, name: str, keys: Keyspace, shard: int) -> list[Fin
             f"let its user write keys (ACL: ~{prefix}:* +@all), and look for a disk that is full "
             "(MISCONF) or replicas that are away (NOREPLICAS)"
         )
-        return [problem(AREA, f"{name} refuses to write: {_words(error)}", advice)]
+        return [problem(AREA, f"{name} refuses to write: {_words(error)}", _advice(error, advice))]
     return [fine(AREA, f"{name} takes writes")]
 
 
@@ -167,7 +170,8 @@ async def _scripts(node: Node, name: str, keys: Keyspace, shard: int) -> list[Fi
         known = await node.run(_HEAD, ([keys.head(shard)], []))
     except RedisError as error:
         advice = "let its user run scripts, and INFO in them (ACL: +eval +evalsha +script +info)"
-        return [problem(AREA, f"{name} refuses our scripts: {_words(error)}", advice)]
+        text = f"{name} refuses our scripts: {_words(error)}"
+        return [problem(AREA, text, _advice(error, advice))]
     # After a start, a flush or a failover a running sidecar tells it, within a second.
     state = "vouches for its content" if known else "knows nothing yet: a running sidecar tells it"
     return [fine(AREA, f"{name} runs our scripts and {state}")]
@@ -189,7 +193,7 @@ async def _news(client: RedisClient, node: Node, channel: str) -> list[Finding]:
                 return [fine(AREA, f"news arrive ({tell} and {listen} work)")]
     except RedisError as error:
         advice = f"let its user use the channels (ACL: &{channel.partition(':')[0]}:* +@pubsub)"
-        return [problem(AREA, f"news do not arrive: {_words(error)}", advice)]
+        return [problem(AREA, f"news do not arrive: {_words(error)}", _advice(error, advice))]
     finally:
         await connection.disconnect(nowait=True)
 
@@ -254,9 +258,12 @@ def _unreachable(name: str, error: BaseException) -> Finding:
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         advice = "a firewall drops packets, or the host is down: mend it, or stores.redis"
         return problem(AREA, f"cannot reach {name}: no answer in time", advice)
-    text = _words(error)
-    advice = next((advice for part, advice in _ADVICE if part in text), "")
-    return problem(AREA, f"cannot reach {name}: {text}", advice)
+    return problem(AREA, f"cannot reach {name}: {_words(error)}", _advice(error, ""))
+
+
+def _advice(error: BaseException, otherwise: str) -> str:
+    text = str(error)
+    return next((advice for part, advice in _ADVICE if part in text), otherwise)
 
 
 def _words(error: BaseException) -> str:

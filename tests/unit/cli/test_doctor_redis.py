@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sidecar.cli import doctor_redis
-from sidecar.cli.doctor_findings import State
+from sidecar.cli.doctor_findings import Finding, State
 from sidecar.settings.schema import Redis
 from sidecar.sync.redis_node import Node
 
@@ -75,3 +75,51 @@ def test_where_redis_is_said_to_be_holds_no_secret() -> None:
     assert doctor_redis._place("redis://u:hunter2@h:7/0") == "h:7"
     assert doctor_redis._place("redis://h") == "h:6379"
     assert doctor_redis._place("unix:///run/redis.sock?password=hunter2") == "/run/redis.sock"
+
+
+class Masters:
+    """A topology in which each master has some shards."""
+
+    sharded = True
+
+    def __init__(self, *shares: int) -> None:
+        begin = iter(range(16))
+        self._nodes = {Named(str(n)): [next(begin) for _ in range(n)] for n in shares}
+
+    async def node(self, _shard: int) -> Node:
+        if not self._nodes:
+            raise ConnectionError("no server is known for shard 0")
+        return next(iter(self._nodes))
+
+    def nodes(self) -> dict[Node, frozenset[int]]:
+        return {node: frozenset(shards) for node, shards in self._nodes.items()}
+
+
+class Named(Node):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+@pytest.mark.parametrize(
+    ("shares", "state", "part"),
+    [
+        ((8, 5, 3), State.OK, "3 master(s) are named for 16 of 16"),
+        ((8, 5), State.PROBLEM, "2 master(s) are named for 13 of 16"),
+        ((), State.PROBLEM, "no server is known"),
+    ],
+)
+async def test_every_master_is_looked_at(
+    shares: tuple[int, ...], state: State, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[tuple[str, int]] = []
+
+    async def look(_client: object, node: Node, shard: int, _settings: object) -> list[Finding]:
+        looked.append((node.name, shard))
+        return []
+
+    monkeypatch.setattr(doctor_redis, "_server", look)
+    settings = Redis(topology="cluster", nodes=("h:1",))
+    [found] = await doctor_redis._look(Masters(*shares), settings)  # type: ignore[arg-type]  # as far as it is used
+    assert (found.state, part in found.message) == (state, True)
+    assert looked == [(str(n), sum(shares[:at])) for at, n in enumerate(shares)]
+    assert (found.state is State.OK) == (not found.advice)
