@@ -201,6 +201,19 @@ def test_what_was_good_a_while_ago_permits_where_the_route_says_so(world: World)
     assert permit.expires_at == NOW + (INSTANT + 1.0 + 60.0 - LATER)
 
 
+@pytest.mark.parametrize("oldest", [0, 1, 2])
+def test_the_permit_ends_when_the_oldest_of_the_facts_is_too_old(world: World, oldest: int) -> None:
+    head = ask(world, path="/lenient")
+    world.snapshot.memory.lease_all(INSTANT + 1_000.0)
+    path: list[Need] = [session_need("ann"), ANN, ROLES]
+    for at, need in enumerate(path):
+        put_at = INSTANT - (10.0 if at == oldest else 0.0)
+        world.snapshot.memory.put(need, world.facts[need], put_at)
+    permit = decide_without_stores(head, NOW, INSTANT + 70.0, world.snapshot)
+    assert isinstance(permit, Permit)
+    assert permit.expires_at == NOW + (INSTANT - 10.0 + 60.0) + 60.0 - (INSTANT + 70.0)
+
+
 @pytest.mark.parametrize("path", ["/read", "/me", "/nowhere"])
 def test_other_routes_permit_nothing_without_stores(world: World, path: str) -> None:
     known(world)

@@ -27,10 +27,16 @@ class Kind(StrEnum):
     REVOKED_NOW = "session revoked during the fault"
     UNKNOWN = "session that never was, signed by us"
     FORGED = "forged session"
+    # On a route with `last_known_good_seconds`.
+    LENIENT = "session in memory, last-known-good route"
+    LENIENT_REVOKED = "session revoked before, last-known-good route"
+    LENIENT_REVOKED_NOW = "session revoked during the fault, last-known-good route"
 
 
 # Whom the sidecar may let in, and whom never.
-VALID: Final = frozenset({Kind.PUBLIC, Kind.REMEMBERED, Kind.SHARED, Kind.STORED})
+VALID: Final = frozenset({Kind.PUBLIC, Kind.REMEMBERED, Kind.SHARED, Kind.STORED, Kind.LENIENT})
+# Whom it may let in although it should not: outside the promise, for the bound of the route (R9).
+TOLERATED: Final = frozenset({Kind.LENIENT_REVOKED_NOW})
 
 Row = tuple[Store, Store]
 
@@ -41,9 +47,9 @@ def _row(*statuses: int) -> dict[Kind, int]:
     return dict(zip(Kind, statuses, strict=True))
 
 
-_ALL_KNOWN: Final = _row(200, 200, 200, 200, 401, 401, 401, 401)
-_REDIS_ALONE: Final = _row(200, 200, 200, 503, 503, 503, 503, 401)
-_NEITHER: Final = _row(200, 503, 503, 503, 503, 503, 503, 401)
+_ALL_KNOWN: Final = _row(200, 200, 200, 200, 401, 401, 401, 401, 200, 401, 401)
+_REDIS_ALONE: Final = _row(200, 200, 200, 503, 503, 503, 503, 401, 200, 503, 503)
+_NEITHER: Final = _row(200, 503, 503, 503, 503, 503, 503, 401, 200, 503, 200)
 
 # (PostgreSQL, Redis) -> what is presented -> status, once the lease has lapsed where it does.
 # A store that is slow is to every deadline one that is silent: few combinations show that.

@@ -21,14 +21,35 @@ from tests.integration.degradation.faults import (
     never_issued,
     until,
 )
-from tests.integration.degradation.table import TABLE, VALID, Kind, Row, Store, rendered
-from tests.integration.whole.conftest import Start, Whole
+from tests.integration.degradation.table import (
+    TABLE,
+    TOLERATED,
+    VALID,
+    Kind,
+    Row,
+    Store,
+    rendered,
+)
+from tests.integration.whole.conftest import ROUTES, Start, Whole
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "degradation.md"
 LOAD_SECONDS = 0.3
 # Ten times the bound on loading: what is asserted is that there is one, not how busy we are.
 ANSWER_SECONDS = 10 * LOAD_SECONDS
 CACHE = {"lease_seconds": 0.4, "heartbeat_seconds": 0.1}
+# The same application under a name where an old answer is better than none.
+LENIENT_HOST = "lenient.example"
+LENIENT = {
+    "path": "/api/orders",
+    "host": LENIENT_HOST,
+    "permission": "orders:read",
+    "last_known_good_seconds": 600.0,
+}
+SAME_SESSION = {
+    Kind.LENIENT: Kind.REMEMBERED,
+    Kind.LENIENT_REVOKED: Kind.REVOKED,
+    Kind.LENIENT_REVOKED_NOW: Kind.REVOKED_NOW,
+}
 # What is promised, and what a busy machine may add.
 RECOVERY_SECONDS = 5.0 + 5.0
 FAULT_SECONDS = 10.0
@@ -78,13 +99,15 @@ class Bench:
         assert seen in {200, expected[Kind.REMEMBERED]}
         if row[1] is Store.UP:
             return await self.status(Kind.REVOKED_NOW) != 200
-        return await self.whole.metric("sidecar_lease_valid") == 0.0
+        return await self.whole.metric("sidecar_shards_leased") == 0.0
 
     async def status(self, kind: Kind) -> int:
         """Asks once; the status, which comes in time and says why it is a refusal."""
         path = "/healthz" if kind is Kind.PUBLIC else "/api/orders"
+        fields = {"Host": LENIENT_HOST} if kind in SAME_SESSION else {}
+        token = self.tokens.get(SAME_SESSION.get(kind, kind), "")
         begun = time.monotonic()
-        status, answer = await self.whole.ask(self.tokens.get(kind, ""), "GET", path)
+        status, answer = await self.whole.ask(token, "GET", path, headers=fields)
         assert time.monotonic() - begun < ANSWER_SECONDS
         if status == 503:
             assert answer["reason"] == "stores-unavailable"
@@ -93,6 +116,15 @@ class Bench:
     async def answers(self, kinds: Iterable[Kind] = Kind) -> dict[Kind, int]:
         asked = list(kinds)
         return dict(zip(asked, await asyncio.gather(*map(self.status, asked)), strict=True))
+
+    async def agree(self, row: Row) -> bool:
+        """Whether all get what the table says."""
+        answers, expected = await self.answers(), dict(TABLE[row])
+        if row[1] is Store.SLOW and answers[Kind.LENIENT_REVOKED_NOW] == 503:
+            # News that come late do come: then what they are about is gone.
+            expected[Kind.LENIENT_REVOKED_NOW] = 503
+        assert answers == expected
+        return True
 
     async def is_well(self) -> bool:
         answers = await self.answers()
@@ -108,6 +140,7 @@ async def test_each_row(start: Start, database: str, stack: EmbeddedStack, row: 
         administrating(database, Redis(url=stack.redis_url, prefix=prefix)) as admin,
         start(
             cache=CACHE,
+            routes=[*ROUTES, LENIENT],
             stores={
                 "postgres": {"dsn": stores.dsn},
                 "redis": {"url": stores.redis_url, "prefix": prefix},
@@ -118,9 +151,9 @@ async def test_each_row(start: Start, database: str, stack: EmbeddedStack, row: 
         bench = Bench(whole, stores, admin)
         await bench.prepare()
         await bench.break_(row)
-        assert await bench.answers() == TABLE[row]
+        assert await bench.agree(row)
         # A second time: no refusal of a store is remembered as if it were a verdict.
-        assert await bench.answers() == TABLE[row]
+        assert await bench.agree(row)
         stores.postgres.be(Store.UP)
         stores.redis.be(Store.UP)
         await until(bench.is_well, RECOVERY_SECONDS)
@@ -132,7 +165,10 @@ def test_a_fault_of_a_store_is_never_the_clients() -> None:
     assert set(TABLE) >= set(product(away, away)) | {(each, each) for each in Store}
     for row, statuses in TABLE.items():
         for kind, status in statuses.items():
-            assert status in ({200, 503} if kind in VALID else {401, 503}), (row, kind)
+            allowed = {200, 503} if kind in VALID else {401, 503}
+            if kind in TOLERATED and Store.UP not in row:
+                allowed.add(200)
+            assert status in allowed, (row, kind)
 
 
 def test_the_document_shows_this_table() -> None:

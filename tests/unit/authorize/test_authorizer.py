@@ -250,13 +250,14 @@ def test_what_is_large_is_compiled_in_slices_and_means_the_same(authorizer: Auth
 def test_no_slice_does_much_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps of grants, of roles and of rules are all counted."""
     monkeypatch.setattr(authorizer_module, "SLICE", 1)
-    for user, graph in ((many(), GRAPH), (HOLDER, large_graph())):
+    # Each grant is looked at, each scope and each rule compiled; then the rules of roles.
+    for user, graph, whole in ((many(), GRAPH, 20_000), (HOLDER, large_graph(), 4_000)):
         work = work_of(Authorizer(Cache(), IdentityFields(Identity())), user, graph)
         took = []
         while not work.is_over:
             took.append(work.step())
         assert max(took) <= 100
-        assert sum(took) >= 4_000
+        assert abs(sum(took) - whole) <= 200
 
 
 def test_whoever_comes_meanwhile_gets_the_same_work(authorizer: Authorizer) -> None:
