@@ -54,17 +54,20 @@ async def _changes(ready: World, changes: int) -> None:
 
 async def _starts(ready: World, users: int) -> None:
     await prime(ready, users)
-    head = (f"start with {users} users", "facts", "seconds")
+    head = (f"start with {users} users", "facts", "seconds", "to ready")
     rows = [
-        (each.how, str(each.facts), f"{each.seconds:.2f}") for each in await starts(ready, users, 3)
+        (each.how, str(each.facts), f"{each.seconds:.2f}", f"{each.ready_seconds:.2f}")
+        for each in await starts(ready, users, 3)
     ]
     print(f"{table(head, rows)}\n", flush=True)
-    head = ("first 2000 requests after a start", "answered from memory", "")
-    rows = [
-        (f"warming {ON_OFF[on]}", f"{await hit_ratio(ready, users, warming=on):.1%}", "")
+    answered = [
+        (f"warming {ON_OFF[on]}", f"{await hit_ratio(ready, users, warming=on):.1%}")
         for on in (False, True)
     ]
-    print(f"{table(head, rows)}\n", flush=True)
+    print(
+        f"{table(('first 2000 requests after a start', 'answered from memory'), answered)}\n",
+        flush=True,
+    )
 
 
 def sequences() -> None:

@@ -64,23 +64,22 @@ class RedisCache(RedisShards):
     async def look_many(self, needs: Sequence[StoreNeed]) -> list[Look]:
         """As `look`, for some hundreds of needs in one round trip; in their order."""
         batches = list(_batches(enumerate(needs)))
+        values = [[self.keys.value(need) for _, need in batch] for _, batch in batches]
         calls = [
-            ShardCall(shard, [self.keys.head(shard), *(self.keys.value(need) for _, need in batch)])
-            for shard, batch in batches
+            ShardCall(shard, [self.keys.head(shard), *keys])
+            for (shard, _), keys in zip(batches, values, strict=True)
         ]
         looks = [Look(None, None)] * len(needs)
         answers = await self._calls.call_each(_READ_MANY, calls)
-        for (_, batch), answer in zip(batches, answers, strict=True):
+        for (_, batch), keys, answer in zip(batches, values, answers, strict=True):
             if isinstance(answer, RedisError | OSError):
                 continue
             fields, blobs = answer
             head = head_of(fields)
             if head is None:
                 continue
-            for (place, need), blob in zip(batch, blobs, strict=True):
-                fact = (
-                    None if blob is None else decode_fact(self.keys.value(need), need, blob, head)
-                )
+            for (place, need), key, blob in zip(batch, keys, blobs, strict=True):
+                fact = None if blob is None else decode_fact(key, need, blob, head)
                 looks[place] = Look(fact, head)
         return looks
 

@@ -31,13 +31,13 @@ class Charts:
         self.shards = shards
         self.asked: list[tuple[int, int]] = []
         self.told: list[StoreNeed | None] = []
-        self.away = False
+        self.away: set[int] = set()
 
     async def note_used(self, members: Mapping[int, Sequence[bytes]]) -> None:
         self.told += [decode_need(member) for each in members.values() for member in each]
 
     async def most_used(self, shard: int, most: int) -> list[bytes]:
-        if self.away:
+        if shard in self.away:
             raise RedisError("away")
         self.asked.append((shard, most))
         return [encode_need(need) for need in self.shards.get(shard, ())][:most]
@@ -199,9 +199,17 @@ async def test_nothing_to_load_is_done_at_once(shards: dict[int, list[UserNeed]]
 
 async def test_a_redis_that_is_away_is_nothing_to_wait_for() -> None:
     world = World({1: users(1, 5)}, Cache())
-    world.charts.away = True
+    world.charts.away = set(range(16))
     await world.warmer.warm()
     assert world.warmer.warmed == 0
+
+
+async def test_a_server_that_is_away_costs_its_shards_only() -> None:
+    world = World({1: users(1, 5), 2: users(2, 5)}, Cache())
+    world.charts.away = {1}
+    world.open()
+    await world.warmer.warm()
+    assert world.stores.batches == [users(2, 5)]
 
 
 async def test_postgres_is_left_alone_when_it_fails() -> None:
