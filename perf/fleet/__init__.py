@@ -1,0 +1,1 @@
+"""A fleet in virtual time: many followers in one process, a bus that loses, a Redis that fails."""
