@@ -21,8 +21,17 @@ from sidecar.authorize.permit import Permit
 from sidecar.authorize.principal import principal_of
 from sidecar.authorize.subject import Permissions, Subject
 from sidecar.cache.memory import Memory
+from sidecar.model.certificate import ClientCertificate
 from sidecar.model.decision import Denial, Missing, Principal, Work
-from sidecar.model.facts import RoleGraph, Session, Status, User, VerifiedToken
+from sidecar.model.facts import (
+    Proof,
+    RoleGraph,
+    Session,
+    Status,
+    User,
+    VerifiedCertificate,
+    VerifiedToken,
+)
 from sidecar.model.head import RequestHead
 from sidecar.model.need import (
     ABSENT,
@@ -35,7 +44,7 @@ from sidecar.model.need import (
     UserNeed,
 )
 from sidecar.model.reason import Reason
-from sidecar.model.route import Access, Route, RouteMatch
+from sidecar.model.route import Access, Evidence, Route, RouteMatch
 from sidecar.route.table import RouteTable, resource_of
 
 Loaded = Mapping[Need, Found | Denial]
@@ -81,6 +90,7 @@ def decide(
     snapshot: Snapshot,
     loaded: Loaded = EMPTY,
     done: Work | None = None,
+    certificate: ClientCertificate | None = None,
 ) -> Permit | Denial | Missing:
     """Decide about one request.
 
@@ -91,6 +101,7 @@ def decide(
         snapshot: what decisions read.
         loaded: what the shell has loaded for this request; goes before memory.
         done: the work that was missing, once it is over.
+        certificate: of the client's connection; counts where the route asks for one.
 
     Returns:
         A `Permit`; a `Denial`, with the route and the principal as far as they are known; or
@@ -103,7 +114,7 @@ def decide(
         return snapshot.authorizer.admit(match, resource_of(match))
     # Mostly nothing was loaded: then memory is asked directly.
     facts = _Overlay(loaded, snapshot.memory) if loaded else snapshot.memory
-    return _decide(match, head, wall, instant, facts, snapshot, done)
+    return _decide(match, head, wall, instant, facts, snapshot, done, certificate)
 
 
 def decide_without_stores(
@@ -113,6 +124,7 @@ def decide_without_stores(
     snapshot: Snapshot,
     loaded: Loaded = EMPTY,
     done: Work | None = None,
+    certificate: ClientCertificate | None = None,
 ) -> Permit | Missing | None:
     """Decide once more when no store answers, where the route opts into last-known-good (R9).
 
@@ -126,6 +138,7 @@ def decide_without_stores(
         snapshot: what decisions read.
         loaded: what could be loaded for this request before the stores failed; goes before memory.
         done: the work that was missing, once it is over.
+        certificate: of the client's connection.
 
     Returns:
         A `Permit`, its reason `LAST_KNOWN_GOOD` where any fact was of a while ago; `Missing` with
@@ -137,7 +150,7 @@ def decide_without_stores(
         return None
     within = match.route.last_known_good_seconds
     facts = _Recollection(loaded, snapshot.memory, within)
-    outcome = _decide(match, head, wall, instant, facts, snapshot, done)
+    outcome = _decide(match, head, wall, instant, facts, snapshot, done, certificate)
     if isinstance(outcome, Missing):
         return None if outcome.work is None else outcome
     if isinstance(outcome, Denial):
@@ -155,10 +168,15 @@ def _decide(
     facts: "Memory | _Overlay",
     snapshot: Snapshot,
     done: Work | None,
+    certificate: ClientCertificate | None,
 ) -> Permit | Denial | Missing:
     """Who asks, and whether they may, by `facts`."""
     route = match.route
-    credential = snapshot.credentials.find(head)
+    credential: SessionNeed | TokenNeed | VerifiedCertificate | Denial
+    if route.credential is Evidence.TOKEN:
+        credential = snapshot.credentials.find(head)
+    else:
+        credential = snapshot.credentials.find_by(route.credential, head, certificate, wall)
     if isinstance(credential, Denial):
         return replace(credential, route=route)
     subject = _recognize(credential, route, wall, instant, facts, snapshot, done)
@@ -212,7 +230,7 @@ class _Recollection(_Overlay):
 
 
 def _recognize(
-    credential: SessionNeed | TokenNeed,
+    credential: SessionNeed | TokenNeed | VerifiedCertificate,
     route: Route,
     wall: float,
     instant: float,
@@ -221,16 +239,21 @@ def _recognize(
     done: Work | None,
 ) -> Subject | Denial | Missing | Compilation[Permissions]:
     """Who presents `credential`, if it and its user are valid now."""
-    fact = facts.find(credential, instant)
-    if fact is None:
-        return Missing((credential,))
+    fact: Found | Denial | VerifiedCertificate | None
+    if isinstance(credential, VerifiedCertificate):
+        fact = credential
+    else:
+        fact = facts.find(credential, instant)
+        if fact is None:
+            return Missing((credential,))
     leeway = 0.0
+    refused: Denial | None = None
     if isinstance(fact, Session):
         refused = _check_session(fact, wall)
     elif isinstance(fact, VerifiedToken):
         leeway = snapshot.leeways.get(fact.issuer, -1.0)
         refused = _check_token(fact, wall, leeway)
-    else:
+    elif not isinstance(fact, VerifiedCertificate):
         return _refuse_unknown(fact, route)
     if refused is not None:
         return replace(refused, route=route, principal=principal_of(fact))
@@ -253,7 +276,8 @@ def _recognize(
     if isinstance(graph, RoleGraph) and graph.status is not Status.ACTIVE:
         disabled = "the tenant is disabled"
         return Denial(Reason.USER_DISABLED, disabled, route, principal_of(fact))
-    return snapshot.authorizer.subject(credential[0], fact, user, graph, wall, leeway, done)
+    key = credential.fingerprint if isinstance(credential, VerifiedCertificate) else credential[0]
+    return snapshot.authorizer.subject(key, fact, user, graph, wall, leeway, done)
 
 
 def _refuse_unknown(found: Found | Denial, route: Route) -> Denial:
@@ -280,14 +304,14 @@ def _check_token(token: VerifiedToken, wall: float, leeway: float) -> Denial | N
     return check_time(token, wall, leeway)
 
 
-def _check_user(user: Found | Denial, fact: Session | VerifiedToken) -> Denial | None:
+def _check_user(user: Found | Denial, fact: Proof) -> Denial | None:
     if isinstance(user, User):
         if user.status is not Status.ACTIVE:
             return Denial(Reason.USER_DISABLED, "the user or its tenant is disabled")
         return None
     if isinstance(user, Denial):
         return user
-    if isinstance(fact, VerifiedToken) and not fact.known_users_only:
+    if not isinstance(fact, Session) and not fact.known_users_only:
         return None
     return Denial(Reason.UNKNOWN_USER, "no such user")
 

@@ -158,7 +158,13 @@ class Pipeline:
         work: Work | None = None
         for _ in range(MOST_ROUNDS):
             permit = decide_without_stores(
-                exchange.head, wall(), instant(), self._snapshot, loaded, work
+                exchange.head,
+                wall(),
+                instant(),
+                self._snapshot,
+                loaded,
+                work,
+                exchange.peer.certificate,
             )
             if not isinstance(permit, Missing):
                 return permit
@@ -177,7 +183,8 @@ class Pipeline:
         if head.upgrade:
             return Denial(Reason.UNSUPPORTED_UPGRADE, "WebSocket is not relayed in this release")
         try:
-            return decide(head, wall(), instant(), self._snapshot, loaded, done)
+            certificate = exchange.peer.certificate
+            return decide(head, wall(), instant(), self._snapshot, loaded, done, certificate)
         except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
             return _broken(exchange)
 

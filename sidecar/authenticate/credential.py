@@ -1,4 +1,4 @@
-"""Finds the one credential of a request: ``Authorization: Bearer`` or our session cookie.
+"""Finds the one credential of a request: a bearer token, our session cookie, or a certificate.
 
 Two of them, or the same one twice, are refused (PROMISES 4): whichever we took, somebody behind us
 might take the other. Every Authorization field counts, also of schemes that are not ours.
@@ -8,11 +8,15 @@ What is found is a need: the fact that the decision depends on, named by a diges
 from hashlib import blake2b
 from typing import Final
 
+from sidecar.authenticate.certificate import CertificateRules
 from sidecar.authenticate.opaque import PREFIX, check, digest, digest_key, signing_key
+from sidecar.model.certificate import ClientCertificate
 from sidecar.model.decision import Denial
+from sidecar.model.facts import VerifiedCertificate
 from sidecar.model.head import RequestHead
 from sidecar.model.need import SessionNeed, TokenNeed
 from sidecar.model.reason import Reason
+from sidecar.model.route import Evidence
 from sidecar.settings.schema import Credentials
 
 # A signed token of more claims than that belongs behind an opaque session.
@@ -25,13 +29,21 @@ _PREFIX: Final = PREFIX.encode("ascii")
 class CredentialRules:
     """Which credentials are accepted, from the settings."""
 
-    __slots__ = ("_bearer_sessions", "_cookie", "_digest", "_signing_key", "_tokens")
+    __slots__ = (
+        "_bearer_sessions",
+        "_certificates",
+        "_cookie",
+        "_digest",
+        "_signing_key",
+        "_tokens",
+    )
 
     def __init__(self, settings: Credentials) -> None:
         session = settings.session
         self._cookie = None if session is None else session.cookie.encode("ascii")
         self._bearer_sessions = session is not None and session.bearer
         self._tokens = bool(settings.issuers)
+        self._certificates = CertificateRules(settings)
         self._signing_key = signing_key(settings.token_key)
         # Begun once: copying the keyed state is cheaper than keying it for each request.
         self._digest = blake2b(key=digest_key(settings.token_key), digest_size=_TOKEN_KEY_BYTES)
@@ -55,6 +67,39 @@ class CredentialRules:
         if b"authorization" in head.repeated:
             return Denial(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
         return self._bearer(authorization)
+
+    def find_by(
+        self,
+        evidence: Evidence,
+        head: RequestHead,
+        certificate: ClientCertificate | None,
+        wall: float,
+    ) -> SessionNeed | TokenNeed | VerifiedCertificate | Denial:
+        """The one credential that counts on a route that takes certificates.
+
+        A certificate belongs to the connection, so in a mesh every request has one; a token is
+        presented with this request. Hence a route for certificates refuses a token beside it, and
+        where either will do the token decides, also when it is no good: nobody is taken for the
+        workload that carries their request.
+
+        Args:
+            evidence: what the route asks for.
+            head: the request.
+            certificate: of its connection; None without one.
+            wall: wall-clock instant.
+
+        Returns:
+            The need of a token or session, or for whom the certificate stands; or a Denial.
+        """
+        found = self.find(head)
+        presented = not (isinstance(found, Denial) and found.reason is Reason.NO_CREDENTIAL)
+        if evidence is not Evidence.CERTIFICATE:
+            if presented:
+                return found
+        elif presented and certificate is not None:
+            detail = "a certificate is asked for, and a token or session came as well"
+            return Denial(Reason.SEVERAL_CREDENTIALS, detail)
+        return self._certificates.verify(certificate, wall)
 
     def token_need(self, compact: bytes) -> TokenNeed:
         """The need of a JWT: keyed, because parts of a JWT can be guessed."""

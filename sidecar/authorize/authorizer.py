@@ -10,7 +10,7 @@ from sidecar.authorize.principal import IdentityFields, principal_of
 from sidecar.authorize.subject import Permissions, Subject, compile_permissions
 from sidecar.cache.s3fifo import S3Fifo
 from sidecar.model.decision import Denial, RuleOrigin, Work
-from sidecar.model.facts import Effect, RoleGraph, Session, User, VerifiedToken
+from sidecar.model.facts import Effect, Proof, RoleGraph, User, VerifiedToken
 from sidecar.model.need import Absent
 from sidecar.model.reason import Reason
 from sidecar.model.route import Access, RouteMatch
@@ -74,7 +74,7 @@ class Authorizer:
     def subject(
         self,
         key: bytes,
-        fact: Session | VerifiedToken,
+        fact: Proof,
         user: User | Absent,
         graph: RoleGraph | Absent,
         wall: float,
@@ -172,7 +172,7 @@ class Authorizer:
 
     def _permissions(
         self,
-        fact: Session | VerifiedToken,
+        fact: Proof,
         user: User | Absent,
         index: GraphIndex,
         wall: float,

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sidecar.model.decision import Principal
-from sidecar.model.facts import Session, VerifiedToken
+from sidecar.model.facts import Proof, Session, VerifiedToken
 from sidecar.settings.schema import Identity
 
 # A token (RFC 9110 section 5.6.2).
@@ -45,14 +45,14 @@ class IdentityFields:
         return b"".join(line + b"\r\n" for line in lines)
 
 
-def principal_of(
-    fact: Session | VerifiedToken, roles: tuple[str, ...] = (), identity: bytes = b""
-) -> Principal:
-    """The principal of a session or token. Without roles and identity: good for refusals."""
+def principal_of(fact: Proof, roles: tuple[str, ...] = (), identity: bytes = b"") -> Principal:
+    """The principal that `fact` shows. Without roles and identity: good for refusals."""
     if isinstance(fact, Session):
         credential, session_id = "session", fact.id
-    else:
+    elif isinstance(fact, VerifiedToken):
         credential, session_id = "token", ""
+    else:
+        credential, session_id = "certificate", ""
     return Principal(
         tenant=fact.tenant,
         subject=fact.subject,

@@ -8,7 +8,7 @@ from sidecar.authorize.compilation import Steps, in_steps
 from sidecar.authorize.permissions import GraphIndex, PermissionSet, check, compile_rules
 from sidecar.authorize.resource import EVERYTHING, ResourceIndex, is_resource_pattern
 from sidecar.model.decision import Principal, RuleOrigin
-from sidecar.model.facts import RoleGrant, RoleGraph, Rule, Session, User, VerifiedToken
+from sidecar.model.facts import Proof, RoleGrant, RoleGraph, Rule, User
 from sidecar.model.need import Absent
 
 # Roles held -> their permissions: `Authorizer` shares them between subjects.
@@ -44,7 +44,7 @@ class Subject:
     def __init__(
         self,
         principal: Principal,
-        fact: Session | VerifiedToken,
+        fact: Proof,
         user: User | Absent,
         graph: RoleGraph | Absent,
         *,

@@ -16,7 +16,7 @@ class Principal:
         tenant: slug of its tenant.
         subject: its name within the tenant.
         roles: names of all roles held now, inherited ones included, sorted.
-        credential: how it was recognized: ``session`` or ``token``.
+        credential: how it was recognized: ``session``, ``token`` or ``certificate``.
         session_id: public id of its session; ``""`` for a token.
         expires_at: wall-clock end of what was presented.
         identity: the identity fields as they go upstream, each ended by CRLF; rendered once and

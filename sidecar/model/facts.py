@@ -141,3 +141,25 @@ class VerifiedToken(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     scopes: frozenset[str] = frozenset()
     roles: tuple[str, ...] = ()
     known_users_only: bool = True
+
+
+class VerifiedCertificate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """Whom a client's certificate stands for; lives in memory only, like a token's claims.
+
+    Attributes:
+        fingerprint: SHA-256 of the certificate (32 bytes).
+        tenant: slug of the tenant, from the settings of its trust domain.
+        subject: user within that tenant.
+        expires_at: its end.
+        known_users_only: whether the subject must exist in the stores.
+    """
+
+    fingerprint: bytes
+    tenant: str
+    subject: str
+    expires_at: float
+    known_users_only: bool = True
+
+
+# What shows who is asking, once it was checked.
+Proof = Session | VerifiedToken | VerifiedCertificate

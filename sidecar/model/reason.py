@@ -51,6 +51,7 @@ class Reason(StrEnum):
     INVALID_CLAIMS = "invalid-claims"
     TOKEN_EXPIRED = "token-expired"  # noqa: S105 - a reason code
     TOKEN_NOT_YET_VALID = "token-not-yet-valid"  # noqa: S105 - a reason code
+    CERTIFICATE_EXPIRED = "certificate-expired"
     WRONG_AUDIENCE = "wrong-audience"
     WRONG_TENANT = "wrong-tenant"
     UNKNOWN_USER = "unknown-user"
@@ -104,6 +105,7 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.INVALID_CLAIMS: 401,
     Reason.TOKEN_EXPIRED: 401,
     Reason.TOKEN_NOT_YET_VALID: 401,
+    Reason.CERTIFICATE_EXPIRED: 401,
     Reason.WRONG_AUDIENCE: 401,
     Reason.WRONG_TENANT: 401,
     Reason.UNKNOWN_USER: 401,
