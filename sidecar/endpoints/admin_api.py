@@ -190,7 +190,7 @@ class AdminApi:
         self._uncomplained += 1
         now = instant()
         if now - self._complained >= _COMPLAIN_SECONDS:
-            _LOG.warning("admin API: %d calls refused: %s", self._uncomplained, refusal.code)
+            _LOG.warning("admin API: %d call(s) refused, the last one: %s", self._uncomplained, refusal.code)
             self._complained, self._uncomplained = now, 0
 
 

@@ -322,7 +322,7 @@ async def test_a_flood_of_guesses_fills_no_log(
 ) -> None:
     for _ in range(20):
         await client.put(ANN, json=DISABLE)
-    assert caplog.text.count("calls refused") == 1
+    assert caplog.text.count("refused, the last one: unauthenticated") == 1
     assert world.api.outcomes["unauthenticated"] == 20
     assert world.records == []
 
