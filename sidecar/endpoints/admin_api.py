@@ -190,7 +190,8 @@ class AdminApi:
         self._uncomplained += 1
         now = instant()
         if now - self._complained >= _COMPLAIN_SECONDS:
-            _LOG.warning("admin API: %d call(s) refused, the last one: %s", self._uncomplained, refusal.code)
+            number = self._uncomplained
+            _LOG.warning("admin API: %d call(s) refused, the last one: %s", number, refusal.code)
             self._complained, self._uncomplained = now, 0
 
 
