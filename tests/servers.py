@@ -1,14 +1,18 @@
 """Real servers for the tests, one pair for each pytest (worker), ended with it."""
 
 import shutil
+import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+import redis
+
+from sidecar.embedded.spawn import Server, free_port, make_folder, write_secret
 from sidecar.embedded.stack import START_SECONDS, EmbeddedStack
 from sidecar.embedded.valkey import EmbeddedValkey
 
@@ -136,3 +140,74 @@ def _close(end: socket.socket) -> None:
     with suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
     end.close()
+
+
+class RedisNode:
+    """A Valkey with lines of its own in its configuration, such as a node of a Cluster.
+
+    Args:
+        folder: where it keeps everything.
+        password: for clients, masters and replicas alike.
+        port: where it listens; a free one for 0.
+    """
+
+    def __init__(self, folder: Path, password: str, port: int = 0) -> None:
+        found = EmbeddedValkey(folder, durable=False)
+        self._program = found._program
+        self._identity = found._identity
+        self._folder = found.folder
+        self._lines: list[str] = []
+        self._arguments: list[str] = []
+        self.password = password
+        self.port = port or free_port()
+        self.server: Server | None = None
+        make_folder(self._folder, self._identity)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def client(self) -> redis.Redis:
+        """A plain client, to look from outside."""
+        return redis.Redis(
+            port=self.port, password=self.password, socket_timeout=5, decode_responses=True
+        )
+
+    def ask(self, *words: str | int) -> Any:
+        """The answer to one command."""
+        with self.client() as client:
+            return client.execute_command(*words)
+
+    def start(self, *lines: str, arguments: Sequence[str] = ()) -> None:
+        """Starts it, with the lines and arguments of the last time if there are none now."""
+        self._lines = list(lines) or self._lines
+        self._arguments = list(arguments) or self._arguments
+        configuration = self._folder / "server.conf"
+        if lines:
+            basic = ["bind 127.0.0.1", f"port {self.port}", f'dir "{self._folder}"', "daemonize no"]
+            text = "\n".join([*basic, f"requirepass {self.password}", *self._lines]) + "\n"
+            write_secret(configuration, text, self._identity)
+        program = [str(self._program), str(configuration), *self._arguments]
+        self.server = Server(self._identity, program, signal.SIGTERM, self._folder / "log")
+
+    def wait(self) -> None:
+        """Until it answers."""
+        assert self.server is not None
+        pause = threading.Event()
+        for _ in range(int(START_SECONDS / 0.02)):
+            with suppress(redis.RedisError):
+                if self.ask("PING"):
+                    return
+            assert self.server.is_running(), self.server.last_words()
+            pause.wait(0.02)
+        raise AssertionError(self.server.last_words())
+
+    def kill(self) -> None:
+        """Ends it as a crash would."""
+        assert self.server is not None
+        self.server.kill()
+
+    def stop(self) -> None:
+        """Ends it by force: nothing of it is needed again."""
+        if self.server is not None:
+            self.server.kill()

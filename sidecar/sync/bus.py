@@ -83,10 +83,16 @@ class Bus:
         """One listener for each server, with the shards that it has now."""
         wanted = self._client.nodes()
         for heard in self._heard.values():
-            if heard.task.done():
-                # It never ends but by a bug.
+            if heard.task.done() and not heard.task.cancelled():
+                # It never ends but by a bug, which is told and ends us as well.
                 heard.task.result()
-        await self._end([node for node, h in self._heard.items() if wanted.get(node) != h.shards])
+        await self._end(
+            [
+                node
+                for node, heard in self._heard.items()
+                if wanted.get(node) != heard.shards or heard.task.done()
+            ]
+        )
         for node, shards in wanted.items():
             if node not in self._heard:
                 self._heard[node] = _Heard(shards, asyncio.create_task(self._listen(node, shards)))

@@ -15,6 +15,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
 from sidecar.settings.schema import Cache
+from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.keyspace import News, decode_news
 from sidecar.sync.redis_client import RedisClient
 from sidecar.sync.redis_node import Node
@@ -85,15 +86,15 @@ class Listener:
             connection = self._node.connection()
             try:
                 await self._follow(connection)
-            # A task group wraps what ended it.
-            except* (RedisError, OSError, TimeoutError) as errors:
-                self._tell(errors.exceptions[0])
+            except (RedisError, OSError) as error:
+                self._tell(error)
                 self._client.doubt()
             finally:
                 was_following, self._following = self._following, False
                 self._hears.lost(self._channels.values())
                 with suppress(RedisError, OSError):
                     await connection.disconnect(nowait=True)
+            heed_cancellation()
             pause = _FIRST_PAUSE_SECONDS if was_following else min(2 * pause, _LAST_PAUSE_SECONDS)
             await asyncio.sleep(pause * (0.5 + self._jitter() / 2))
 
@@ -102,10 +103,19 @@ class Listener:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py gives no types here
         self._missing = set(self._channels)
         self._sent.clear()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._read(connection))
+        # No task group: before Python 3.12 it drops a cancellation that comes as a task fails, and
+        # counts one that never came.
+        tasks = [asyncio.create_task(self._read(connection))]
+        try:
             await connection.send_packed_command(connection.pack_commands(self._subscriptions()))
-            group.create_task(self._beat(connection))
+            tasks.append(asyncio.create_task(self._beat(connection)))
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def _subscriptions(self) -> list[tuple[str | bytes, ...]]:
         if not self._client.sharded:
