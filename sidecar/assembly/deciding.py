@@ -93,6 +93,11 @@ class Deciding:
         except TimeoutError:
             return
 
+    @property
+    def warming(self) -> str:
+        """How far loading favourites is, for people; ``""`` where there are none."""
+        return str(self.warmer) if self.warmer is not None and self.warmer.wanted else ""
+
     async def warm(self) -> None:
         """Load what the other sidecars use most, or enough of it, where memory may be used."""
         if self.warmer is not None and self.news.following.is_set():

@@ -24,7 +24,7 @@ from sidecar.endpoints.admin_api import AdminApi
 from sidecar.endpoints.metrics import Metrics
 from sidecar.endpoints.own import OwnEndpoints
 from sidecar.forward.answers import Answers
-from sidecar.forward.dial import dialler
+from sidecar.forward.dial import Dialler
 from sidecar.forward.exchange import Forwarder
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.in_process import IN_PROCESS, connect_in_process
@@ -120,6 +120,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
             [
                 (names.RESYNCS, deciding.follower.resyncs),
                 (names.READS, deciding.tiers.counts),
+                (names.READS_AHEAD, deciding.anticipation.counts if deciding.anticipation else {}),
                 (names.ADMIN_CALLS, {} if api is None else api.outcomes),
             ],
             [(names.NEWS_LAG, deciding.watch.lag)],
@@ -193,7 +194,7 @@ def _traffic_server(
 
 def _pools(root: Root, sweeper: Sweeper, own: web.AppRunner) -> dict[str, UpstreamPool]:
     pools = {
-        name: UpstreamPool(name, upstream, dialler(upstream.url), sweeper)
+        name: UpstreamPool(name, upstream, Dialler(name, upstream), sweeper)
         for name, upstream in root.upstreams.items()
     }
     if own.server is None:  # unreachable: the runner was set up
@@ -267,7 +268,7 @@ async def _unready(server: SidecarServer, deciding: Deciding) -> str:
     if server.is_draining:
         return "draining"
     if not server.is_accepting:
-        return "starting"
+        return f"starting, {warming}" if (warming := deciding.warming) else "starting"
     if instant() < deciding.memory.lease_until:
         return ""
     try:
@@ -294,6 +295,8 @@ def _gauges(
         (names.NEWS_GAP, lambda: float(deciding.watch.gap(deciding.follower.watermark))),
         (names.CHANGES_APPLIED, lambda: float(deciding.follower.applied)),
         (names.FACTS_WARMED, lambda: float(deciding.warmer.warmed if deciding.warmer else 0)),
+        (names.FACTS_WANTED, lambda: float(deciding.warmer.wanted if deciding.warmer else 0)),
+        (names.WARMING_SECONDS, lambda: deciding.warmer.seconds if deciding.warmer else 0.0),
         (names.FACTS_CHECKED, lambda: float(deciding.auditor.checked)),
         (names.FACTS_STALE, lambda: float(deciding.auditor.stale)),
         (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),

@@ -128,6 +128,19 @@ READS: Final = Metric(
 FACTS_WARMED: Final = Metric(
     "sidecar_facts_warmed", "gauge", "Facts loaded at the start because siblings use them most."
 )
+FACTS_WANTED: Final = Metric(
+    "sidecar_facts_wanted", "gauge", "Facts that were to be loaded at the start."
+)
+WARMING_SECONDS: Final = Metric(
+    "sidecar_warming_seconds", "gauge", "How long loading them took; 0 while it goes on."
+)
+READS_AHEAD: Final = Metric(
+    "sidecar_reads_ahead",
+    "counter",
+    "Reads that nobody waited for when they began, by occasion: prediction, sign-in, change; what "
+    "became of predictions: prediction-used, prediction-unused; and refused-budget.",
+    ("event",),
+)
 FACTS_CHECKED: Final = Metric(
     "sidecar_facts_checked", "counter", "Facts in memory compared with PostgreSQL."
 )
