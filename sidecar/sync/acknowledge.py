@@ -11,6 +11,7 @@ from sidecar.cache.acknowledgement import Bounds, Confirmation, Standing, standi
 from sidecar.cache.following import Beat
 from sidecar.model.change import Change, Level, ShardState
 from sidecar.model.errors import StoresUnavailable
+from sidecar.model.shard import SHARDS
 from sidecar.sync.keyspace import Head
 
 # Sidecars confirm within milliseconds: they beat as soon as they have applied something.
@@ -79,7 +80,8 @@ class Acknowledger:
         begun = time.monotonic()
         last = {change.shard: change.seq for change in changes}
         try:
-            if await self._redis.may_lose_writes(last):
+            # Without Redis nothing is applied, no changes at all included.
+            if await self._redis.may_lose_writes(last or range(SHARDS)):
                 why = "Redis replicates without min-replicas-to-write: a failover may lose it again"
                 return Acknowledgement(Level.PUBLISHED, time.monotonic() - begun, why=why)
         except (RedisError, OSError):
