@@ -31,7 +31,7 @@ _SOON_SECONDS: Final = 500.0
 _MOST_SESSIONS: Final = 7
 _OPTIMISATIONS: Final = (
     "memory_cache", "redis_cache", "negative_cache", "single_flight", "refresh_ahead",
-    "decision_memo", "warming",
+    "decision_memo", "warming", "prediction", "revalidation",
 )  # fmt: skip
 
 tenants = st.integers(0, len(_SHARDS) - 1)
