@@ -66,6 +66,7 @@ class Fault(Enum):
 
     ANONYMOUS = "anonymous"
     UNBELIEVABLE = "unbelievable"
+    MISDIRECTED = "misdirected"
     UNPERMITTED = "forbidden"
 
 
@@ -137,11 +138,12 @@ def _probes(key: RSAKey, sound: str, outsider: str) -> tuple[Probe, ...]:
         "a forged signature": forged,
         "an expired token": _token(key, subject(0), {"iat": past - 60, "exp": past}),
         "another issuer": _token(key, subject(0), {"iss": "https://login.example.net"}),
-        "another audience": _token(key, subject(0), {"aud": "invoices"}),
     }
+    misdirected = _token(key, subject(0), {"aud": "invoices"})
     return (
         Probe("no token", Fault.ANONYMOUS, request(None)),
         *(Probe(why, Fault.UNBELIEVABLE, request(token)) for why, token in bad.items()),
+        Probe("a token for another audience", Fault.MISDIRECTED, request(misdirected)),
         Probe("a user without the permission", Fault.UNPERMITTED, request(outsider)),
     )
 

@@ -4,7 +4,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from perf.peers import aiohttp_proxy, haproxy, nginx, nginx_auth, nginx_tls, sidecar
+from perf.peers import (
+    aiohttp_proxy,
+    caddy,
+    envoy,
+    haproxy,
+    nginx,
+    nginx_auth,
+    nginx_tls,
+    oathkeeper,
+    oauth2_proxy,
+    opa,
+    sidecar,
+    traefik,
+)
 from perf.peers.peer import Peer, Site
 
 
@@ -23,6 +36,13 @@ PEERS: dict[str, Entry] = {
     haproxy.NAME: Entry(haproxy.started),
     haproxy.NAME_JWT: Entry(haproxy.started_jwt, default=True),
     nginx_auth.NAME: Entry(nginx_auth.started, default=True),
+    envoy.NAME_JWT: Entry(envoy.started_jwt),
+    envoy.NAME_EXT: Entry(envoy.started_ext),
+    traefik.NAME: Entry(traefik.started),
+    caddy.NAME: Entry(caddy.started),
+    oauth2_proxy.NAME: Entry(oauth2_proxy.started),
+    oathkeeper.NAME: Entry(oathkeeper.started),
+    opa.NAME: Entry(opa.started),
     sidecar.NAME_TLS: Entry(sidecar.started_tls),
     nginx_tls.NAME: Entry(nginx_tls.started),
 }

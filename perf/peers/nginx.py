@@ -88,6 +88,7 @@ def served(
     servers: str,
     port: int,
     *,
+    path: str = PATH,
     logged: bool = True,
     certificate: Path | None = None,
 ) -> Iterator[int]:
@@ -97,6 +98,7 @@ def served(
         folder: of its own; made.
         servers: what stands in its ``http`` section.
         port: of one of them.
+        path: that there is at this port.
         logged: whether it writes an access log, as a proxy does.
         certificate: if it speaks TLS there.
     """
@@ -110,7 +112,7 @@ def served(
     )
     command = [nginx, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(settings)]
     with running(command, log) as child:
-        wait_until_answers(child, port, PATH, log, certificate)
+        wait_until_answers(child, port, path, log, certificate)
         yield child.pid
 
 

@@ -1,6 +1,4 @@
-"""nginx that asks a service with `auth_request`; the service, in the same worker, answers always
-the same: the least that asking somebody else can cost.
-"""
+"""nginx that asks a service with `auth_request`, which answers always the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +19,7 @@ _SERVER = """\
     listen 127.0.0.1:{port} backlog=1024;
     location = /auth {{
       internal;
-      proxy_pass http://service;
+      proxy_pass http://service{path};
       proxy_http_version 1.1;
       proxy_pass_request_body off;
       proxy_set_header Content-Length "";
@@ -36,17 +34,19 @@ _SERVER = """\
 """
 
 
-def servers(site: Site, port: int, service: int) -> str:
+def servers(site: Site, port: int, service: int, path: str = "/") -> str:
     """nginx's ``http`` section: a proxy at one port that asks the service at the other."""
     return nginx.APPLICATION.format(upstream=site.upstream) + _SERVER.format(
-        port=port, service=service, forwarding=nginx.FORWARDING
+        port=port, service=service, path=path, forwarding=nginx.FORWARDING
     )
 
 
 @contextmanager
 def started(site: Site) -> Iterator[Peer]:
-    """nginx, and the service, before the upstream."""
-    port, service = free_port(), free_port()
-    section = servers(site, port, service) + static.SERVER.format(port=service)
-    with nginx.served(site.folder / NAME, section, port) as pid:
-        yield Peer(NAME, nginx.version(), port, pid, Guard.STATIC)
+    """nginx, and the service, before the upstream; both count."""
+    folder, port = site.folder / NAME, free_port()
+    with (
+        static.started(site.folder / f"{NAME}-service", counted=True) as (asked, service),
+        nginx.served(folder, servers(site, port, asked), port) as pid,
+    ):
+        yield Peer(NAME, nginx.version(), port, pid, Guard.STATIC, service)

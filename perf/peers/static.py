@@ -12,7 +12,7 @@ from perf.machine import free_port
 from perf.peers import nginx
 from perf.peers.peer import Service
 
-SERVER = """\
+_SERVER = """\
   server {{
     listen 127.0.0.1:{port} backlog=1024;
     access_log off;
@@ -21,10 +21,26 @@ SERVER = """\
   }}
 """
 
+_KEYS = """\
+  server {{
+    listen 127.0.0.1:{port};
+    location = {path} {{ alias {jwks}; default_type application/json; }}
+  }}
+"""
+
 
 @contextmanager
 def started(folder: Path, *, counted: bool) -> Iterator[tuple[int, Service]]:
     """The service; yields its port and how to count it."""
     port = free_port()
-    with nginx.served(folder, SERVER.format(port=port), port, logged=False) as pid:
+    with nginx.served(folder, _SERVER.format(port=port), port, logged=False) as pid:
         yield port, Service(f"static answer, nginx {nginx.version()}", pid, counted)
+
+
+@contextmanager
+def keys(folder: Path, jwks: Path) -> Iterator[str]:
+    """An issuer's keys over HTTP, for who cannot read them from a file; yields the URL."""
+    port, path = free_port(), "/jwks.json"
+    section = _KEYS.format(port=port, path=path, jwks=jwks)
+    with nginx.served(folder, section, port, path=path, logged=False):
+        yield f"http://127.0.0.1:{port}{path}"
