@@ -1,0 +1,1 @@
+"""What a sidecar takes to start, and how much memory it keeps."""
