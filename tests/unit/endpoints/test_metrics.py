@@ -40,6 +40,7 @@ def test_all_kinds_are_exported() -> None:
         [(names.NEWS_GAP, lambda: 4.0), (names.CHANGES_APPLIED, lambda: 5.0)],
         [(names.READS, {"fill-refused-head": 6})],
         [(names.NEWS_LAG, lag)],
+        [(names.ENTRY_SECONDS, lambda: {"user": 75.0, "roles": 300.0})],
     )
     series = scraped(metrics)
     assert (
@@ -51,6 +52,7 @@ def test_all_kinds_are_exported() -> None:
     assert sample(series, "sidecar_cache_lookups_total", region="users", result="hit") == 8.0
     assert sample(series, "sidecar_news_gap") == 4.0
     assert sample(series, "sidecar_changes_applied_total") == 5.0
+    assert sample(series, "sidecar_entry_lifetime_seconds", kind="roles") == 300.0
     assert sample(series, "sidecar_reads_total", outcome="fill-refused-head") == 6.0
     assert sample(series, "sidecar_news_lag_seconds_bucket", le="0.0025") == 0.0
     assert sample(series, "sidecar_news_lag_seconds_bucket", le="0.005") == 1.0
