@@ -125,8 +125,12 @@ class ChunkedBody:
         else:
             bound = self._line_bytes if self._state == self._LINE else self._trailer_left
         end = data.find(b"\r\n", at, at + bound + 2)
-        if end < 0 and len(data) - at > bound + 1:
-            raise BodyTooLargeError("a chunk line or the trailers are too long")
+        if end < 0:
+            if len(data) - at > bound + 1:
+                raise BodyTooLargeError("a chunk line or the trailers are too long")
+            if data.find(b"\n", at) >= 0:
+                # Who ends lines in LF alone would wait with us for a CRLF that never comes.
+                raise BodyMalformedError("a bare LF in a chunk line or trailer")
         return end
 
     def _read_line(self, line: bytes) -> None:

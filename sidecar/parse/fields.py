@@ -1,5 +1,7 @@
 """Rules about fields that more than one place needs."""
 
+import math
+import re
 from typing import Final
 
 # Fields of one hop (RFC 9110 section 7.6.1), proxies' credentials (RFC 9110 section 11.7), and
@@ -46,6 +48,22 @@ def tokens(values: list[bytes]) -> list[bytes]:
             if token:
                 found.append(token)
     return found
+
+
+_KEPT: Final = re.compile(
+    rb"(?:^|[, \t])(timeout|max)[ \t]*=[ \t]*([0-9]{1,9})(?![0-9])", re.IGNORECASE
+)
+
+
+def kept_seconds(value: bytes) -> float:
+    """How long ``Keep-Alive`` lets a connection rest, in seconds; infinite where it does not say.
+
+    `timeout` is what common servers send (RFC 2068 section 19.7.1.1); `max=0` is the last answer.
+    """
+    parameters = {name.lower(): int(number) for name, number in _KEPT.findall(value)}
+    if parameters.get(b"max") == 0:
+        return 0.0
+    return parameters.get(b"timeout", math.inf)
 
 
 # Servers turn more than "-" into "_" on the way to a variable: PHP "." as well, lighttpd all that
