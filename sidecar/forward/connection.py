@@ -19,7 +19,7 @@ from sidecar.parse.body import (
     LengthBody,
     UntilCloseBody,
 )
-from sidecar.parse.fields import tokens
+from sidecar.parse.fields import kept_seconds, tokens
 from sidecar.parse.framing import UNTIL_CLOSE, UpstreamMalformedError, response_length
 from sidecar.parse.response import ResponseHead
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _MOST_INTERIM: Final = 16
 _CHUNK_LINE_BYTES: Final = 4096
 _TRAILER_BYTES: Final = 65_536
+# An application counts `Keep-Alive: timeout` from its answer, which is a while ago when we look.
+_KEPT_MARGIN_SECONDS: Final = 0.5
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -38,6 +40,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     Attributes:
         deadline: when the present state has lasted too long (see `expire`).
+        idle_seconds: how long it may rest: as configured, or less if the application says so.
+        retires: instant from which it is not used again.
         served: exchanges completed on it; 0 for a fresh one.
     """
 
@@ -46,11 +50,14 @@ class UpstreamConnection(asyncio.Protocol):
         "_buffer",
         "_exchange",
         "_interim",
+        "_is_told_end",
         "_pool",
         "_reusable",
         "_searched",
         "_transport",
         "deadline",
+        "idle_seconds",
+        "retires",
         "served",
     )
 
@@ -62,8 +69,11 @@ class UpstreamConnection(asyncio.Protocol):
         self._buffer = b""
         self._searched = 0
         self._interim = 0
+        self._is_told_end = False
         self._reusable = False
         self.deadline = NEVER
+        self.idle_seconds = pool.settings.idle_seconds
+        self.retires = pool.now() + pool.settings.connection_seconds
         self.served = 0
 
     # -- Towards the exchange ---------------------------------------------------------------
@@ -135,7 +145,12 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_body(data)
 
     def eof_received(self) -> None:
-        """asyncio: the upstream has sent all it will; the transport closes itself."""
+        """asyncio: the upstream has sent all it will; the transport closes itself.
+
+        Over TLS only a close_notify gets here (RFC 8446 section 6.1): without one, the end of a
+        body that lasts until the close could be anybody's doing.
+        """
+        self._is_told_end = True
 
     def connection_lost(self, error: Exception | None) -> None:
         """asyncio: the connection is gone."""
@@ -148,7 +163,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body is None:
             untouched = not self._buffer and not self._interim
             exchange.upstream_lost(may_retry=untouched and self.served > 0)
-        elif isinstance(self._body, UntilCloseBody) and error is None:
+        elif isinstance(self._body, UntilCloseBody) and error is None and self._is_told_end:
             exchange.relay(b"", ended=True)
         else:
             exchange.fail(Reason.UPSTREAM_CLOSED)
@@ -177,7 +192,8 @@ class UpstreamConnection(asyncio.Protocol):
             data = self._buffer + data
         end = data.find(b"\r\n\r\n", self._searched)
         if end < 0 or end > self._pool.settings.head_bytes:
-            if len(data) > self._pool.settings.head_bytes:
+            if len(data) > self._pool.settings.head_bytes or b"\n\n" in data[self._searched :]:
+                # Too long; or lines end in LF alone, and this head would never be complete.
                 self._break(Reason.UPSTREAM_MALFORMED)
                 return
             self._buffer = data
@@ -226,6 +242,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._reusable = length != UNTIL_CLOSE and (
                 b"close" not in options and (answer.minor == 1 or b"keep-alive" in options)
             )
+        if b"keep-alive" in first:
+            kept = kept_seconds(first[b"keep-alive"]) - _KEPT_MARGIN_SECONDS
+            self.idle_seconds = min(self._pool.settings.idle_seconds, kept)
+            self._reusable = self._reusable and kept > 0
         if length is None:
             self._body = ChunkedBody(_CHUNK_LINE_BYTES, _TRAILER_BYTES)
         elif length == UNTIL_CLOSE:

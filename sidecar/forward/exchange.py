@@ -174,11 +174,11 @@ class Exchange:
         self._forwarder.pools[permit.route.upstream].serve(self)
 
     def refuse(self, denial: Denial) -> None:
-        """Answer with the denial; if the response has begun, break it off visibly."""
+        """Answer with the denial; if a part of the response has left, break it off visibly."""
         if self.is_over:
             return
         self.denial = denial
-        if self.status:
+        if self.status and not self._head_out:
             self._end(keep_alive=False, broken=True)
             return
         keep_alive = self._keep_alive and self.is_request_sent and not self._forwarder.is_draining

@@ -124,7 +124,11 @@ class UpstreamPool:
         Also when somebody waits: the loop turns once before, so that bytes nobody asked for arrive
         while it is at rest, where they end it (PROMISES 6).
         """
-        connection.deadline = self.now() + self.settings.idle_seconds
+        now = self.now()
+        if now >= connection.retires:
+            connection.discard()
+            return
+        connection.deadline = now + connection.idle_seconds
         self._idle.append(connection)
         if self._queue:
             self._loop.call_soon(self._hand_over)

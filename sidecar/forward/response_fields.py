@@ -98,7 +98,9 @@ class ResponseFields:
         return b"".join(parts)
 
     def _is_our_cookie(self, value: bytes) -> bool:
-        return bool(self._cookie) and value.partition(b"=")[0].strip() == self._cookie
+        # Browsers send the value of a cookie without a name as if it were "name=value".
+        name = value.lstrip(b"= \t").partition(b"=")[0].rstrip(b" \t")
+        return bool(self._cookie) and name == self._cookie
 
 
 def _values(answer: ResponseHead, name: bytes) -> list[bytes]:

@@ -170,7 +170,11 @@ class Upstream(Settings, frozen=True):
     body_idle_seconds: Positive = 300.0
     # Below the keep-alive of common servers (Node 5 s, uvicorn 5 s, gunicorn 2 s): a POST is
     # never replayed, so a connection that may be closing must not be used.
+    # `Keep-Alive: timeout=...` of the upstream shortens it.
     idle_seconds: Positive = 1.5
+    # A connection older than this is not used again: where a name leads elsewhere now, or another
+    # instance came up behind it, a connection that never rests would not notice.
+    connection_seconds: Positive = 300.0
     # Connections to it; a request waits for a free one at most `queue_seconds`. (503)
     connections: Count = 256
     queue_seconds: Positive = 5.0
