@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sidecar.cache.acknowledgement import Bounds
 from sidecar.cache.following import Following
 from sidecar.cache.memory import Memory
-from sidecar.clock import instant
+from sidecar.clock import instant, wall
 from sidecar.model.decision import Denial
 from sidecar.model.facts import VerifiedToken
 from sidecar.model.need import Absent, StoreNeed, TokenNeed
@@ -20,6 +20,7 @@ from sidecar.settings.schema import Cache, Features, Postgres, Redis
 from sidecar.store.facts import FactStore
 from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Pool
+from sidecar.sync.anticipation import Anticipation, Revalidating
 from sidecar.sync.bus import Bus
 from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
@@ -128,7 +129,18 @@ class Core:
             instant=instant,
         )
         lease = CACHE.lease_seconds
-        self.follower = Follower(self.memory, self.tiers, lease)
+        # Loads ahead, too: what it brings must be as true as anything else.
+        self.ahead = Anticipation(
+            self.memory,
+            self.tiers,
+            CACHE,
+            instant=instant,
+            wall=wall,
+            chance=secrets.SystemRandom().random,
+        )
+        self.tiers.foresees = self.ahead
+        forgets = Revalidating(self.memory, self.ahead.changed, instant=instant)
+        self.follower = Follower(forgets, self.tiers, lease)
         self.follower._shards = [mode.following(lease) for _ in self.follower._shards]
         self.ear = Ear(self.follower)
         self.heart = Heart(
@@ -159,7 +171,9 @@ class Core:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Core"]:
         """Runs it, and waits until it may use its memory."""
-        tasks = [asyncio.create_task(work()) for work in (self.heart.run, self.bus.run)]
+        tasks = [
+            asyncio.create_task(work()) for work in (self.heart.run, self.bus.run, self.ahead.run)
+        ]
         try:
             async with asyncio.timeout(10):
                 await self.bus.following.wait()

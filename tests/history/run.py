@@ -120,6 +120,7 @@ class Run:
             for core in cores:
                 self.counts.update(core.follower.resyncs)
                 self.counts["doomed"] += core.tiers.counts["doomed"]
+                self.counts.update(core.ahead.counts)
 
     async def _until_broken(self, works: list[Coroutine[Any, Any, None]], seconds: float) -> None:
         tasks = [asyncio.create_task(work) for work in works]
