@@ -44,7 +44,7 @@ from sidecar.model.need import (
     UserNeed,
 )
 from sidecar.model.reason import Reason
-from sidecar.model.route import Access, Evidence, Route, RouteMatch
+from sidecar.model.route import Access, Evidence, Route
 from sidecar.route.table import RouteTable, resource_of
 
 Loaded = Mapping[Need, Found | Denial]
@@ -88,7 +88,7 @@ def decide(
     wall: float,
     instant: float,
     snapshot: Snapshot,
-    loaded: Loaded = EMPTY,
+    loaded: "Loaded | _Recollection" = EMPTY,
     done: Work | None = None,
     certificate: ClientCertificate | None = None,
 ) -> Permit | Denial | Missing:
@@ -110,11 +110,26 @@ def decide(
     match = snapshot.routes.match(head.host, head.method, head.path)
     if isinstance(match, Denial):
         return match
-    if match.route.access is Access.PUBLIC:
+    route = match.route
+    if route.access is Access.PUBLIC:
         return snapshot.authorizer.admit(match, resource_of(match))
+    credential: SessionNeed | TokenNeed | VerifiedCertificate | Denial
+    if route.credential is Evidence.TOKEN:
+        credential = snapshot.credentials.find(head)
+    else:
+        credential = snapshot.credentials.find_by(route.credential, head, certificate, wall)
+    if isinstance(credential, Denial):
+        return replace(credential, route=route)
     # Mostly nothing was loaded: then memory is asked directly.
-    facts = _Overlay(loaded, snapshot.memory) if loaded else snapshot.memory
-    return _decide(match, head, wall, instant, facts, snapshot, done, certificate)
+    facts = _overlaid(loaded, snapshot.memory) if loaded else snapshot.memory
+    subject = _recognize(credential, route, wall, instant, facts, snapshot, done)
+    if not isinstance(subject, Subject):
+        return Missing((), subject) if isinstance(subject, Compilation) else subject
+    if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
+        refused = _check_requirements(subject.fact, subject.principal, route)
+        if refused is not None:
+            return refused
+    return snapshot.authorizer.authorize(match, resource_of(match), subject)
 
 
 def decide_without_stores(
@@ -150,7 +165,7 @@ def decide_without_stores(
         return None
     within = match.route.last_known_good_seconds
     facts = _Recollection(loaded, snapshot.memory, within)
-    outcome = _decide(match, head, wall, instant, facts, snapshot, done, certificate)
+    outcome = decide(head, wall, instant, snapshot, facts, done, certificate)
     if isinstance(outcome, Missing):
         return None if outcome.work is None else outcome
     if isinstance(outcome, Denial):
@@ -158,35 +173,6 @@ def decide_without_stores(
     if facts.ended is None:
         return outcome
     return snapshot.authorizer.recalled(outcome, wall + (facts.ended + within - instant))
-
-
-def _decide(
-    match: RouteMatch,
-    head: RequestHead,
-    wall: float,
-    instant: float,
-    facts: "Memory | _Overlay",
-    snapshot: Snapshot,
-    done: Work | None,
-    certificate: ClientCertificate | None,
-) -> Permit | Denial | Missing:
-    """Who asks, and whether they may, by `facts`."""
-    route = match.route
-    credential: SessionNeed | TokenNeed | VerifiedCertificate | Denial
-    if route.credential is Evidence.TOKEN:
-        credential = snapshot.credentials.find(head)
-    else:
-        credential = snapshot.credentials.find_by(route.credential, head, certificate, wall)
-    if isinstance(credential, Denial):
-        return replace(credential, route=route)
-    subject = _recognize(credential, route, wall, instant, facts, snapshot, done)
-    if not isinstance(subject, Subject):
-        return Missing((), subject) if isinstance(subject, Compilation) else subject
-    if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
-        refused = _check_requirements(subject.fact, subject.principal, route)
-        if refused is not None:
-            return refused
-    return snapshot.authorizer.authorize(match, resource_of(match), subject)
 
 
 class _Overlay:
@@ -201,6 +187,10 @@ class _Overlay:
     def find(self, need: Need, now: float) -> Found | Denial | None:
         found = self._loaded.get(need)
         return self._memory.find(need, now) if found is None else found
+
+
+def _overlaid(loaded: "Loaded | _Recollection", memory: Memory) -> _Overlay:
+    return loaded if isinstance(loaded, _Recollection) else _Overlay(loaded, memory)
 
 
 class _Recollection(_Overlay):
