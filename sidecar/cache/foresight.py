@@ -11,10 +11,11 @@ other, so it may be outdated, wrong, or kept through a flush: that costs a read 
 """
 
 from collections.abc import Iterable
-from typing import Final
+from itertools import chain
+from typing import Any, Final
 
 from sidecar.cache.s3fifo import S3Fifo
-from sidecar.model.need import Need, StoreNeed
+from sidecar.model.need import Need, SessionNeed, StoreNeed
 
 # A need has a user and a role graph behind it; a third place lets a session change hands.
 MOST_SUCCESSORS: Final = 3
@@ -22,6 +23,10 @@ MOST_SUCCESSORS: Final = 3
 _SEEN: Final = 2
 _TRUSTED: Final = 2
 _MOST: Final = 8
+
+
+# Successors, each followed by the confidence in it: flat, because there are thousands of them.
+_Known = tuple[StoreNeed | int, ...]
 
 
 class Foresight:
@@ -36,8 +41,7 @@ class Foresight:
     __slots__ = ("_contexts",)
 
     def __init__(self, capacity: int) -> None:
-        # Successor, confidence; no dict: there are three at most.
-        self._contexts: S3Fifo[Need, list[tuple[StoreNeed, int]]] = S3Fifo(capacity)
+        self._contexts: S3Fifo[bytes | Need, _Known] = S3Fifo(capacity)
 
     def __len__(self) -> int:
         """How many needs have successors."""
@@ -45,35 +49,45 @@ class Foresight:
 
     def learn(self, need: Need, successors: Iterable[StoreNeed]) -> None:
         """After `need` was found, `successors` were needed. The least trusted makes room."""
-        known = self._contexts.peek(need) or []
+        known = _pairs(self._contexts.peek(_key(need)))
         for successor in successors:
-            confidence = min(_MOST, _of(known, successor) + _SEEN)
-            known = [each for each in known if each[0] != successor]
-            known.insert(0, (successor, confidence))
+            known[successor] = min(_MOST, known.pop(successor, 0) + _SEEN)
             if len(known) > MOST_SUCCESSORS:
-                known.remove(min(reversed(known), key=_confidence))
-        if known:
-            self._contexts.put(need, known)
+                # Of those trusted alike the oldest, which come first.
+                del known[min(known, key=known.__getitem__)]
+        self._keep(need, known)
 
     def successors(self, need: Need) -> list[StoreNeed]:
         """What will probably be needed after `need`."""
-        known = self._contexts.get(need) or ()
-        return [successor for successor, confidence in known if confidence >= _TRUSTED]
+        known = _pairs(self._contexts.get(_key(need)))
+        return [successor for successor, confidence in known.items() if confidence >= _TRUSTED]
 
     def wrong(self, need: Need, successor: StoreNeed) -> None:
         """`successor` was not needed after `need`: it is believed half as much."""
-        known = self._contexts.peek(need)
-        if known is None:
-            return
-        halved = [
-            (each, confidence // 2 if each == successor else confidence)
-            for each, confidence in known
-        ]
-        self._contexts.put(need, [each for each in halved if each[1]])
+        known = _pairs(self._contexts.peek(_key(need)))
+        if successor in known:
+            known[successor] //= 2
+            self._keep(need, known)
 
     def forget(self, need: Need) -> None:
         """There is no such thing any more."""
-        self._contexts.delete(need)
+        self._contexts.delete(_key(need))
+
+    def _keep(self, need: Need, known: dict[StoreNeed, int]) -> None:
+        flat = tuple(chain.from_iterable(known.items()))
+        if flat:
+            self._contexts.put(_key(need), flat)
+
+
+def _key(need: Need) -> bytes | Need:
+    """Of a session the digest alone: the very object that memory keeps as its key."""
+    return need.digest if isinstance(need, SessionNeed) else need
+
+
+def _pairs(known: _Known | None) -> dict[StoreNeed, int]:
+    """By successor the confidence in it, in the order they were last seen."""
+    each: Any = known or ()
+    return dict(zip(each[::2], each[1::2], strict=True))
 
 
 class Budget:
@@ -103,11 +117,3 @@ class Budget:
     def rest(self, until: float) -> None:
         """Nothing is spent before the instant `until`."""
         self._rests_until = max(self._rests_until, until)
-
-
-def _of(known: list[tuple[StoreNeed, int]], successor: StoreNeed) -> int:
-    return next((confidence for each, confidence in known if each == successor), 0)
-
-
-def _confidence(entry: tuple[StoreNeed, int]) -> int:
-    return entry[1]

@@ -19,6 +19,7 @@ as valid as anything else in memory.
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Final, NamedTuple, Protocol
 
 from sidecar.cache.foresight import Budget, Foresight
@@ -36,6 +37,12 @@ _JUDGE_SECONDS: Final = 0.5
 _REST_SECONDS: Final = 1.0
 # Changes waiting for their moment; beyond, whoever asks loads.
 _MOST_CHANGED: Final = 500
+
+
+@lru_cache(maxsize=1000)
+def _roles_of(tenant: str) -> RolesNeed:
+    """One object, and one name, for all sessions of a tenant."""
+    return RolesNeed(tenant)
 
 
 class Ahead(Protocol):
@@ -114,7 +121,8 @@ class Anticipation:
         if not isinstance(fact, Session) or not self._is_valid(fact):
             self._foresight.forget(need)
             return
-        successors = (UserNeed(fact.tenant, fact.subject), RolesNeed(fact.tenant))
+        roles = _roles_of(fact.tenant)
+        successors = (UserNeed(roles.tenant, fact.subject), roles)
         # Where this was guessed, use will tell whether it is so.
         self._foresight.learn(need, [each for each in successors if not self._guessed(need, each)])
 
