@@ -103,7 +103,7 @@ class UpstreamPool:
         """
         while self._idle and not fresh:
             connection = self._idle.pop()
-            if connection.is_open:
+            if connection.is_quiet:
                 self.statistics.reused += 1
                 exchange.start_on(connection)
                 return
@@ -121,8 +121,9 @@ class UpstreamPool:
     def give_back(self, connection: UpstreamConnection) -> None:
         """A connection whose exchange ended cleanly rests, until the next one takes it.
 
-        Also when somebody waits: the loop turns once before, so that bytes nobody asked for arrive
-        while it is at rest, where they end it (PROMISES 6).
+        Whoever takes it looks first whether anything has arrived meanwhile (`is_quiet`); what is
+        not quiet is left to the loop, which ends it when it reads. Who waits in the queue gets it
+        by way of the loop, not within the callback that ends another exchange.
         """
         now = self.now()
         if now >= connection.retires:
@@ -136,7 +137,7 @@ class UpstreamPool:
     def _hand_over(self) -> None:
         while self._queue and self._idle:
             connection = self._idle.pop()
-            if connection.is_open:
+            if connection.is_quiet:
                 self._next_waiting().start_on(connection)
         self._wake()
 

@@ -468,3 +468,33 @@ async def test_an_old_connection_is_not_used_again() -> None:
         assert (await client.get("/")).status == 200
         client.close()
         assert upstream.connections == 2
+
+
+@pytest.mark.parametrize("late", [EVIL, b"X", b""], ids=["a response", "a byte", "the end"])
+async def test_what_has_arrived_before_is_not_the_next_answer(late: bytes) -> None:
+    """PROMISES 6: also where the loop had no time to read it between two requests."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(5)
+        async with running_plane(f"http://127.0.0.1:{listener.getsockname()[1]}") as plane:
+            client = await plane.client()
+            await client.send(request("/first"))
+            first = await asyncio.to_thread(_accept_and_answer, listener)
+            assert (await client.response()).body == b"ok"
+            (downstream,) = plane.server._downstreams
+            # From here to the next await the loop reads nothing.
+            first.send(late) if late else first.shutdown(socket.SHUT_WR)
+            downstream.data_received(request("/second", method="POST"))
+            second = await asyncio.to_thread(_accept_and_answer, listener)
+            assert (await client.response()).body == b"ok"
+            await plane.until(lambda: plane.pool.size == 1)
+            client.close()
+            first.close()
+            second.close()
+
+
+def _accept_and_answer(listener: socket.socket) -> socket.socket:
+    connection, _ = listener.accept()
+    connection.settimeout(5)
+    assert connection.recv(65_536)
+    connection.sendall(OK)
+    return connection
