@@ -26,8 +26,9 @@ from sidecar.pipeline import Pipeline
 from sidecar.settings.schema import Root
 from sidecar.store.migrate import migrate
 from sidecar.sync.keyspace import StoreFact
+from sidecar.sync.levels import Levels, Primary
 from sidecar.sync.redis_cache import Look
-from sidecar.sync.tiers import Primary
+from sidecar.sync.tiers import Tiers
 from sidecar.telemetry.meters import Meters
 
 KEY = "a token key for benchmarks, of enough length"
@@ -72,12 +73,13 @@ class Asked:
 class Network:
     """Round trips to the stores take `seconds` more. Stands before PostgreSQL and before Redis."""
 
-    def __init__(self, tiers: Any) -> None:
+    def __init__(self, tiers: Tiers) -> None:
         self.seconds = 0.0
         # Between what the assembly has put together.
-        self._primary: Primary = tiers._primary  # noqa: SLF001
-        tiers._primary = self  # noqa: SLF001
-        redis: Any = tiers._redis  # noqa: SLF001
+        levels: Levels = tiers._levels  # noqa: SLF001
+        self._primary: Primary = levels.primary
+        levels.primary = self
+        redis: Any = levels.redis
         if redis is not None:
             self._look: Callable[[StoreNeed], Awaitable[Look]] = redis.look
             redis.look = self.look

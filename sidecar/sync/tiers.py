@@ -3,10 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol
-
-from redis.exceptions import RedisError
+from typing import Final, Protocol
 
 from sidecar.cache.flights import Flight, Flights
 from sidecar.cache.memory import Memory
@@ -14,7 +11,6 @@ from sidecar.model.decision import Denial
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import VerifiedToken
 from sidecar.model.need import (
-    Absent,
     Found,
     Need,
     SessionNeed,
@@ -22,34 +18,12 @@ from sidecar.model.need import (
     TokenNeed,
     shard_of_need,
 )
-from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Features
 from sidecar.sync.keyspace import Head, StoreFact
-from sidecar.sync.redis_cache import Filling, Look, RedisCache
+from sidecar.sync.levels import Levels, Loaded, Primary, Tier
+from sidecar.sync.redis_cache import RedisCache
 
-
-class Tier(StrEnum):
-    """Where an answer came from."""
-
-    MEMORY = "memory"
-    REDIS = "redis"
-    POSTGRES = "postgres"
-    VERIFIER = "verifier"
-
-
-class Loaded(NamedTuple):
-    """An answer and where it came from."""
-
-    fact: Found | Denial
-    tier: Tier
-
-
-class Primary(Protocol):
-    """The truth (`store.facts.FactStore`)."""
-
-    async def read(self, need: StoreNeed) -> StoreFact | Absent:
-        """The fact or `ABSENT`; raises `StoresUnavailable`."""
-        ...
+__all__ = ["Loaded", "Primary", "Tier", "Tiers"]
 
 
 class Foresees(Protocol):
@@ -106,18 +80,17 @@ class Tiers:
         instant: Callable[[], float],
     ) -> None:
         self._memory = memory
-        self._primary = primary
-        self._redis = redis if features.redis_cache else None
+        self.counts: Counter[str] = Counter()
+        # Half for Redis, so that one that hangs leaves the other half to PostgreSQL.
+        self._levels = Levels(
+            primary, redis if features.redis_cache else None, load_seconds / 2, self.counts
+        )
         self._verify = verify
         self._share = features.single_flight
         self._load_seconds = load_seconds
-        # Half, so that a Redis that hangs leaves the other half to PostgreSQL.
-        self._redis_seconds = load_seconds / 2
         self._instant = instant
         self._flights: Flights[_Waiter] = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._reached = [0] * SHARDS
-        self.counts: Counter[str] = Counter()
         self.foresees: Foresees | None = None
 
     async def load(self, need: Need, now: float) -> Loaded:
@@ -175,23 +148,14 @@ class Tiers:
         Returns:
             The needs that Redis could not answer.
         """
-        redis = self._redis
-        wanted = [] if redis is None else [need for need in needs if self._is_leased(need)]
-        if redis is None or not wanted:
-            return list(needs)
+        wanted = [need for need in needs if self._is_leased(need)]
         flights = [self._flights.alone(need, _nobody()) for need in wanted]
-        looks = [Look(None, None)] * len(wanted)
+        facts: list[StoreFact | None] = [None] * len(wanted)
         try:
-            async with asyncio.timeout(self._redis_seconds):
-                looks = await redis.look_many(wanted)
-        except (RedisError, OSError, TimeoutError):
-            self.counts["failed"] += 1
+            facts = await self._levels.read_many(wanted)
         finally:
-            found = {
-                flight.need
-                for flight, look in zip(flights, looks, strict=True)
-                if self._land(flight, look)
-            }
+            pairs = zip(flights, facts, strict=True)
+            found = {flight.need for flight, fact in pairs if self._land(flight, fact)}
         return [need for need in needs if need not in found]
 
     async def keep_fresh(self) -> None:
@@ -230,7 +194,7 @@ class Tiers:
 
     def reached(self, shard: int, seq: int) -> None:
         """Changes of `shard` up to `seq` are applied: what Redis knew before them is too old."""
-        self._reached[shard] = seq
+        self._levels.reached(shard, seq)
 
     async def close(self) -> None:
         """Ends the reads in the air; whoever waits gets `StoresUnavailable`."""
@@ -239,25 +203,13 @@ class Tiers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _land(self, flight: Flight[_Waiter], look: Look) -> bool:
+    def _land(self, flight: Flight[_Waiter], fact: StoreFact | None) -> bool:
         """Ends a flight of `load_many`; tells whether it brought anything."""
-        assert not isinstance(flight.need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
         self.counts["doomed"] += flight.doomed
-        fact = self._trusted(flight.need, look)
         if fact is not None and not flight.doomed:
             self._memory.put(flight.need, fact, self._instant())
         self._flights.land(flight)
         return fact is not None
-
-    def _trusted(self, need: StoreNeed, look: Look) -> StoreFact | None:
-        """What Redis had, unless news has been applied here that Redis did not know then.
-
-        A change may have been applied here before Redis was told of it, or while we asked a master
-        that was replaced: what was found is then older than what is known.
-        """
-        if look.head is None or look.head.seq < self._reached[shard_of_need(need)]:
-            return None
-        return look.fact
 
     def _is_leased(self, need: StoreNeed) -> bool:
         return self._memory.is_leased(shard_of_need(need), self._instant())
@@ -287,11 +239,14 @@ class Tiers:
         expiry = asyncio.get_running_loop().call_later(
             self._load_seconds, self._expire, flight, asyncio.current_task()
         )
+        need = flight.need
+        assert not isinstance(need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
         failure: BaseException = StoresUnavailable("the read was given up")
         loaded: Loaded | None = None
         head: Head | None = None
         try:
-            loaded, head = await self._read(flight.need)
+            leased = self._is_leased(need)
+            loaded, head = await self._levels.read(need, leased=leased)
         except (StoresUnavailable, asyncio.CancelledError) as error:
             if isinstance(error, StoresUnavailable):
                 failure = error
@@ -301,7 +256,7 @@ class Tiers:
             expiry.cancel()
             self._finish(flight, loaded, failure)
         if loaded is not None and head is not None and not flight.doomed:
-            await self._fill(flight.need, loaded, head)
+            await self._levels.fill(need, loaded, head)
 
     def _expire(self, flight: Flight[_Waiter], task: asyncio.Task[None] | None) -> None:
         self._finish(flight, None, StoresUnavailable("the stores did not answer in time"))
@@ -337,40 +292,6 @@ class Tiers:
             foresees.failed()
         elif not isinstance(flight.need, TokenNeed):
             foresees.landed(flight.need, loaded.fact)
-
-    async def _read(self, need: Need) -> tuple[Loaded, Head | None]:
-        assert not isinstance(need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
-        head = None
-        if self._redis is not None and self._is_leased(need):
-            look = await self._look(self._redis, need)
-            fact = self._trusted(need, look)
-            if fact is not None:
-                return Loaded(fact, Tier.REDIS), None
-            if look.head is not None and look.head.seq >= self._reached[shard_of_need(need)]:
-                head = look.head
-        return Loaded(await self._primary.read(need), Tier.POSTGRES), head
-
-    async def _look(self, redis: RedisCache, need: StoreNeed) -> Look:
-        """Redis is an accelerator: whatever goes wrong with it is a miss."""
-        try:
-            async with asyncio.timeout(self._redis_seconds):
-                return await redis.look(need)
-        except (RedisError, OSError, TimeoutError):
-            return Look(None, None)
-
-    async def _fill(self, need: Need, loaded: Loaded, head: Head) -> None:
-        fact = loaded.fact
-        if self._redis is None or isinstance(fact, Absent | Denial | VerifiedToken):
-            return
-        if isinstance(need, TokenNeed):
-            return
-        try:
-            filled = await self._redis.fill(need, fact, head)
-        except (RedisError, OSError):
-            self.counts["fill-failed"] += 1
-            return
-        if filled is not Filling.DONE:
-            self.counts[f"fill-refused-{filled}"] += 1
 
 
 def _nobody() -> _Waiter:

@@ -73,10 +73,10 @@ async def test_who_signs_in_is_known_here_and_found_in_redis_by_siblings(root: R
         assert here.anticipation.counts["sign-in"] == 3
         assert not any(knows(sibling, need) for need in needs)
         # Filling Redis comes after what it fills with.
-        assert here.tiers._redis is not None
+        assert here.tiers._levels.redis is not None
         async with asyncio.timeout(10):
             for need in needs:
-                while (await here.tiers._redis.look(need)).fact is None:
+                while (await here.tiers._levels.redis.look(need)).fact is None:
                     await asyncio.sleep(0.002)
         tiers = [(await sibling.tiers.load(need, instant())).tier for need in needs]
         assert tiers == [Tier.REDIS] * 3
