@@ -1,10 +1,11 @@
-"""``python -m perf``: CPU per request of Sidecar and of other proxies, in one run."""
+"""``python -m perf``: Sidecar and other proxies in one run, by CPU per request; and scenarios."""
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,7 +15,12 @@ from perf.peers.catalogue import PEERS, chosen
 from perf.peers.peer import AbsentError, Peer, Site, probe
 from perf.peers.sidecar import NAME as SIDECAR
 from perf.rounds import CONNECTIONS, Figure, measured, upstream
+from perf.scenarios import latency, pool, users
+from perf.scenarios.found import Found
 from perf.workload import TOKENS, Workload, prepared
+
+SCENARIOS = ("latency", "pool", "users")
+Scenario = Callable[[Site, Callable[[str], None]], Found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +36,16 @@ class Outcome:
     absent: dict[str, str] = field(default_factory=dict)
 
 
-def compared(names: Iterable[str], rounds: int, seconds: float) -> Outcome:
+def compared(
+    names: Iterable[str], workload: Workload, folder: Path, rounds: int, seconds: float
+) -> Outcome:
     """Starts, probes and measures the peers, and stops them.
 
     Raises:
         RuntimeError: Sidecar did not start, let through what it must refuse, or answered wrong.
             Other peers are left out, and it is said why.
     """
-    with ExitStack() as stack, workshop() as (folder, workload):
+    with ExitStack() as stack:
         site = Site(folder, stack.enter_context(upstream()), workload)
         peers: list[Peer] = []
         absent: dict[str, str] = {}
@@ -63,7 +71,7 @@ def _probed(stack: ExitStack, name: str, site: Site) -> Peer:
             peer = own.enter_context(PEERS[name].started(site))
             probe(peer, site.workload)
         except OSError as error:
-            raise AbsentError(str(error)) from error
+            raise AbsentError(f"{name}: {error}") from error
         stack.enter_context(own.pop_all())
         return peer
 
@@ -75,52 +83,92 @@ def workshop() -> Iterator[tuple[Path, Workload]]:
     """
     with (
         machine.pinned(machine.LOAD_CORE),
-        tempfile.TemporaryDirectory(prefix="perf-") as folder,
+        tempfile.TemporaryDirectory(prefix="perf-") as name,
     ):
+        folder = Path(name)
+        # Servers that are started by root go on as somebody else, who must reach their files.
+        folder.chmod(0o711)
         tell(f"signing {TOKENS} tokens")
-        yield Path(folder), prepared(Path(folder))
+        yield folder, prepared(folder)
 
 
 def tell(text: str) -> None:
     print(text, flush=True)
 
 
-def _run(names: list[str], rounds: int, seconds: float) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one run measures."""
+
+    names: list[str]
+    scenarios: dict[str, Scenario]
+    rounds: int
+    seconds: float
+
+
+def _run(plan: Plan) -> list[str]:
     """One whole run, told and written; returns what exceeds a gate."""
-    outcome, limits = compared(names, rounds, seconds), verdict.limits()
-    tell(f"\n{report.table(outcome.figures, outcome.peers)}\n")
-    tell(f"{verdict.told(outcome.figures, limits)}\n")
+    found: dict[str, Found] = {}
+    with workshop() as (folder, workload):
+        outcome = Outcome([], [])
+        if plan.names:
+            outcome = compared(plan.names, workload, folder, plan.rounds, plan.seconds)
+        for name, scenario in plan.scenarios.items():
+            place = folder / f"scenario-{name}"
+            place.mkdir(mode=0o711)
+            found[name] = scenario(Site(place, 0, workload), tell)
+    measures = {name: value for each in found.values() for name, value in each.measures.items()}
+    verdicts = verdict.judged(outcome.figures, measures)
+    if outcome.peers:
+        tell(f"\n{report.table(outcome.figures, outcome.peers)}")
+    tell(f"\n{verdict.table(verdicts)}\n")
     for name, why in outcome.absent.items():
         tell(f"without {name}: {why}")
     written = report.write(
         outcome.figures,
         outcome.peers,
-        seconds,
-        pairs=[(limit.above, limit.below) for limit in limits],
+        plan.seconds,
+        pairs=[limit.pair for limit in verdict.limits("cpu_per_request")],
         absent=outcome.absent,
-        scenarios={},
+        scenarios={name: {**each.measures, **each.details} for name, each in found.items()},
     )
     tell(f"written to {written}")
-    return verdict.exceeded(outcome.figures, limits)
+    return verdict.exceeded(verdicts)
 
 
 @click.command()
-@click.option("--peers", "which", default="default", type=click.Choice(["default", "all"]))
+@click.option("--peers", "which", default="default", type=click.Choice(["default", "all", "none"]))
 @click.option("--only", multiple=True, type=click.Choice(list(PEERS)), help="Exactly these.")
+@click.option("--also", multiple=True, type=click.Choice(SCENARIOS), help="`all` has them all.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1))
+@click.option("--users-seconds", default=30.0, show_default=True, type=click.FloatRange(1))
 @click.option("--gate", is_flag=True, help="Fail where a gate of thresholds.json is exceeded.")
-def main(which: str, only: tuple[str, ...], rounds: int, seconds: float, gate: bool) -> None:  # noqa: FBT001 # click
+def main(
+    which: str,
+    only: tuple[str, ...],
+    also: tuple[str, ...],
+    rounds: int,
+    seconds: float,
+    users_seconds: float,
+    gate: bool,  # noqa: FBT001 # click
+) -> None:
     """Measure CPU per request over keep-alive connections, each proxy alone on one core."""
     if machine.cores() < 2:
         tell("only one core: proxy and load disturb each other; take no figure for true")
-    names = chosen(which, only)
+    known: dict[str, Scenario] = {
+        "latency": latency.run,
+        "pool": pool.run,
+        "users": partial(users.run, seconds=users_seconds),
+    }
+    wanted = SCENARIOS if which == "all" else also
+    plan = Plan(chosen(which, only), {name: known[name] for name in wanted}, rounds, seconds)
     tell(f"{CONNECTIONS} connections, {TOKENS} tokens, {rounds} rounds of {seconds:g} s each")
     try:
-        faults = _run(names, rounds, seconds)
+        faults = _run(plan)
         if faults and gate:
             tell(f"exceeded, once more: {'; '.join(faults)}")
-            faults = _run(names, rounds, seconds)
+            faults = _run(plan)
     except RuntimeError as error:
         sys.exit(f"perf: {error}")
     if faults and gate:

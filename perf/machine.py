@@ -40,6 +40,12 @@ def _own_cpu_seconds(pid: int) -> float:
     return (user + system) / _TICKS_PER_SECOND
 
 
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process and its living descendants (proc(5), statm, field 2)."""
+    pages = (int(Path(f"/proc/{each}/statm").read_text().split()[1]) for each in tree(pid))
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def cores() -> int:
     """How many cores this process was given."""
     return len(_GIVEN)

@@ -45,9 +45,9 @@ class Figure:
 
 
 @contextmanager
-def upstream() -> Iterator[int]:
-    """The cheap upstream; yields its port."""
-    child = subprocess.Popen([sys.executable, "-m", "perf.load.upstream"], stdout=subprocess.PIPE)
+def upstream(module: str = "perf.load.upstream") -> Iterator[int]:
+    """An application that tells its port, the cheap one if no other is named; yields the port."""
+    child = subprocess.Popen([sys.executable, "-m", module], stdout=subprocess.PIPE)
     try:
         assert child.stdout is not None
         yield int(child.stdout.readline())
@@ -78,7 +78,7 @@ def measured(
             if peer.name in failed:
                 continue
             try:
-                taken = _measure(peer, workload, number, seconds)
+                taken = figure(peer, number, generated(peer, workload, seconds))
             except RuntimeError as error:
                 failed[peer.name] = str(error)
                 tell(f"round {number + 1}/{rounds}  {error}")
@@ -91,7 +91,12 @@ def measured(
     return [each for each in figures if each.peer not in failed], failed
 
 
-def _measure(peer: Peer, workload: Workload, number: int, seconds: float) -> Figure:
+def generated(peer: Peer, workload: Workload, seconds: float) -> Mapping[str, float]:
+    """What the load generator tells about one peer (`perf.load.generator.measure`).
+
+    Raises:
+        RuntimeError: an answer was not the expected one.
+    """
     command = [sys.executable, "-m", "perf.load.generator", "--requests", str(workload.requests)]
     for name, value in (
         ("port", peer.port),
@@ -105,25 +110,35 @@ def _measure(peer: Peer, workload: Workload, number: int, seconds: float) -> Fig
         command += ["--service-pid", str(peer.service.pid)]
     if peer.tls:
         command += ["--certificate", str(workload.certificate)]
+    return told(command, peer.name)
+
+
+def told(command: list[str], name: str) -> Mapping[str, float]:
+    """The one line of JSON that a load generator prints.
+
+    Raises:
+        RuntimeError: it failed, or an answer was not the expected one.
+    """
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     if ended.returncode:
-        raise RuntimeError(f"{peer.name}: {ended.stderr.strip()[-2_000:]}")
-    return figure(peer, number, json.loads(ended.stdout))
+        raise RuntimeError(f"{name}: {ended.stderr.strip()[-2_000:]}")
+    figures: dict[str, float] = json.loads(ended.stdout)
+    return figures
 
 
-def figure(peer: Peer, number: int, told: Mapping[str, float]) -> Figure:
+def figure(peer: Peer, number: int, given: Mapping[str, float]) -> Figure:
     """What the generator told, for each request."""
-    requests, seconds = told["requests"], told["seconds"]
-    asked = told.get("cpu_seconds_service", 0.0)
+    requests, seconds = given["requests"], given["seconds"]
+    asked = given.get("cpu_seconds_service", 0.0)
     counted = peer.service is not None and peer.service.counted
     return Figure(
         peer=peer.name,
         round=number,
-        cpu_us=(told["cpu_seconds_proxy"] + (asked if counted else 0.0)) / requests * 1e6,
+        cpu_us=(given["cpu_seconds_proxy"] + (asked if counted else 0.0)) / requests * 1e6,
         service_us=asked / requests * 1e6,
         rate=requests / seconds,
-        busy=(told["cpu_seconds_proxy"] + asked) / seconds,
-        p50_ms=told["p50_ms"],
-        p99_ms=told["p99_ms"],
+        busy=(given["cpu_seconds_proxy"] + asked) / seconds,
+        p50_ms=given["p50_ms"],
+        p99_ms=given["p99_ms"],
         requests=int(requests),
     )

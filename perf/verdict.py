@@ -1,10 +1,12 @@
 """What was measured against `thresholds.json`: gates that must hold, goals that are told."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from perf.report import Ratio, columns, ratio
+from perf.report import columns, ratio
 from perf.rounds import Figure
 
 THRESHOLDS = Path(__file__).parent / "thresholds.json"
@@ -12,55 +14,98 @@ THRESHOLDS = Path(__file__).parent / "thresholds.json"
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The largest ratio of CPU per request that is allowed, and the one that is wanted."""
+    """How far a figure may go.
 
-    above: str
-    below: str
-    gate: float
+    Attributes:
+        name: of a scenario's measure, or ``above/below`` for a ratio of CPU per request.
+        goal: what is wanted.
+        gate: what must hold; None for times, which are only told.
+        at_least: whether larger is better.
+        note: why it is not met, where that is known.
+    """
+
+    name: str
     goal: float
+    gate: float | None = None
+    at_least: bool = False
     note: str = ""
 
     @property
-    def pair(self) -> str:
-        return f"{self.above}/{self.below}"
+    def pair(self) -> tuple[str, str]:
+        """The peers of a ratio."""
+        above, _, below = self.name.partition("/")
+        return above, below
+
+    def meets(self, found: float, limit: float) -> bool:
+        return found >= limit if self.at_least else found <= limit
+
+    def outcome(self, found: float) -> str:
+        """In words."""
+        if self.meets(found, self.goal):
+            return "goal met"
+        if self.gate is None:
+            return "goal missed"
+        return "gate met, goal missed" if self.meets(found, self.gate) else "MISSED"
 
 
-def limits() -> list[Limit]:
-    """Those of the file, in its order."""
-    decoded = json.loads(THRESHOLDS.read_text())
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A figure and its limit.
+
+    Attributes:
+        found: None where it was not measured.
+        shown: the figure with its spread.
+    """
+
+    limit: Limit
+    found: float | None
+    shown: str
+
+
+def limits(section: str) -> list[Limit]:
+    """Those of the file, in its order: of ``cpu_per_request`` or of ``scenarios``."""
+    decoded: dict[str, Any] = json.loads(THRESHOLDS.read_text())
     notes: dict[str, str] = decoded["notes"]
-    found = []
-    for pair, given in decoded["cpu_per_request"].items():
-        above, below = pair.split("/")
-        found.append(Limit(above, below, given["gate"], given["goal"], notes.get(pair, "")))
-    return found
+    return [
+        Limit(name=name, note=notes.get(name, ""), **given)
+        for name, given in decoded[section].items()
+    ]
 
 
-def told(figures: list[Figure], given: list[Limit]) -> str:
-    """A line for each limit: found, allowed, wanted, and what follows."""
-    rows = [["CPU per request", "found", "gate", "goal", ""]]
-    for limit in given:
-        found = ratio(figures, limit.above, limit.below)
-        shown = "" if found is None else str(found)
-        rows.append(
-            [limit.pair, shown, f"{limit.gate:g}", f"{limit.goal:g}", _outcome(found, limit)]
+def judged(figures: list[Figure], measures: Mapping[str, float]) -> list[Judged]:
+    """Every limit of the file beside what was found."""
+    verdicts = []
+    for limit in limits("cpu_per_request"):
+        found = ratio(figures, *limit.pair)
+        verdicts.append(
+            Judged(limit, None, "") if found is None else Judged(limit, found.value, str(found))
         )
-    return columns(rows)
+    for limit in limits("scenarios"):
+        value = measures.get(limit.name)
+        verdicts.append(Judged(limit, value, "" if value is None else f"{value:.2f}"))
+    return verdicts
 
 
-def _outcome(found: Ratio | None, limit: Limit) -> str:
-    if found is None:
-        return "not measured"
-    if found.value <= limit.goal:
-        return "goal met"
-    return "gate met, goal missed" if found.value <= limit.gate else "MISSED"
+def table(verdicts: list[Judged]) -> str:
+    """A line for each limit that something was found for; the others in one line."""
+    rows = [["", "found", "gate", "goal", ""]]
+    for each in verdicts:
+        if each.found is None:
+            continue
+        limit = each.limit
+        gate = "" if limit.gate is None else f"{limit.gate:g}"
+        rows.append([limit.name, each.shown, gate, f"{limit.goal:g}", limit.outcome(each.found)])
+    rest = [each.limit.name for each in verdicts if each.found is None]
+    return columns(rows) + (f"\nnot measured: {', '.join(rest)}" if rest else "")
 
 
-def exceeded(figures: list[Figure], given: list[Limit]) -> list[str]:
+def exceeded(verdicts: list[Judged]) -> list[str]:
     """A sentence for each gate that does not hold; what was not measured is not judged."""
     return [
-        f"{limit.pair} is {found}, allowed is {limit.gate:g}"
+        f"{limit.name} is {each.shown}, allowed is {limit.gate:g}"
         + (f" ({limit.note})" if limit.note else "")
-        for limit in given
-        if (found := ratio(figures, limit.above, limit.below)) and found.value > limit.gate
+        for each in verdicts
+        if each.found is not None
+        and (limit := each.limit).gate is not None
+        and not limit.meets(each.found, limit.gate)
     ]

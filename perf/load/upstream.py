@@ -9,8 +9,8 @@ import uvloop
 
 from perf.workload import BODY
 
-_END = b"\r\n\r\n"
-_ANSWER = (
+END = b"\r\n\r\n"
+ANSWER = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\nCache-Control: no-store\r\n\r\n%b" % (len(BODY), BODY)
 )
@@ -30,11 +30,11 @@ class Answerer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         received = self._rest + data if self._rest else data
-        if received.endswith(_END):
+        if received.endswith(END):
             self._rest = b""
         else:
-            self._rest = received[received.rfind(_END) + 4 :] if _END in received else received
-        self._write(_ANSWER * received.count(_END))
+            self._rest = received[received.rfind(END) + 4 :] if END in received else received
+        self._write(ANSWER * received.count(END))
 
 
 async def serve() -> None:

@@ -49,9 +49,9 @@ PEERS: dict[str, Entry] = {
 
 
 def chosen(which: str, only: tuple[str, ...]) -> list[str]:
-    """Names to measure: exactly `only` if there are any, else ``default`` or ``all``."""
-    return [
-        name
-        for name, entry in PEERS.items()
-        if (name in only if only else which == "all" or entry.default)
-    ]
+    """Names to measure: exactly `only` if there are any, else ``default``, ``all`` or ``none``."""
+    if only:
+        return [name for name in PEERS if name in only]
+    if which == "none":
+        return []
+    return [name for name, entry in PEERS.items() if which == "all" or entry.default]
