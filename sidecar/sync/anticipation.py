@@ -219,7 +219,6 @@ class Revalidating:
         self._changed = changed
         self._instant = instant
         self.lease = memory.lease
-        self.drop_session = memory.drop_session
         self.flush = memory.flush
         self.flush_shard = memory.flush_shard
 
@@ -233,6 +232,10 @@ class Revalidating:
         used = self._is_used(need)
         self._memory.drop(need)
         self._changed(used)
+
+    def drop_session(self, digest: bytes) -> None:
+        """Forget one session."""
+        self._memory.drop(SessionNeed(digest, 0))
 
     def drop_tenant(self, tenant: str) -> None:
         """Forget all users and the role graph of a tenant; users are too many to be read again."""

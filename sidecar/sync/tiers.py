@@ -146,7 +146,7 @@ class Tiers:
         news that was applied here is a miss, as in any read.
 
         Returns:
-            The needs that Redis could not answer.
+            The needs that Redis could not answer, or news has overtaken.
         """
         wanted = [need for need in needs if self._is_leased(need)]
         flights = [self._flights.alone(need, _nobody()) for need in wanted]
@@ -204,12 +204,13 @@ class Tiers:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _land(self, flight: Flight[_Waiter], fact: StoreFact | None) -> bool:
-        """Ends a flight of `load_many`; tells whether it brought anything."""
+        """Ends a flight of `load_many`; tells whether it brought anything that may be kept."""
         self.counts["doomed"] += flight.doomed
-        if fact is not None and not flight.doomed:
+        kept = fact is not None and not flight.doomed
+        if fact is not None and kept:
             self._memory.put(flight.need, fact, self._instant())
         self._flights.land(flight)
-        return fact is not None
+        return kept
 
     def _is_leased(self, need: StoreNeed) -> bool:
         return self._memory.is_leased(shard_of_need(need), self._instant())

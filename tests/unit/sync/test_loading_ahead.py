@@ -180,7 +180,7 @@ async def test_news_dooms_one_of_many() -> None:
     await settled()
     world.tiers.doom(ALICE)
     shelf.answers.set()
-    await reading
+    assert await reading == [ALICE]
     assert world.remembered() is None
     assert world.memory.knows(BOB, world.now)
     assert world.tiers.counts["doomed"] == 1
