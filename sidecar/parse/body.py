@@ -10,7 +10,7 @@ from typing import Final
 
 # Size of a chunk: at most 2^60; extensions are read, bounded, and dropped. Bare CR or LF, NUL and
 # other controls inside an extension are refused: they are where readers of chunks differ.
-_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t -~\x80-\xff]*)?\r\n")
 _TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*")
 
 
@@ -67,19 +67,29 @@ class ChunkedBody:
     Args:
         line_bytes: bound on one chunk line with its extensions.
         trailer_bytes: bound on all trailers together.
+        most_chunks: read by one call of `feed`, about; the rest waits for the next (0.5 µs each:
+            who sends them one byte at a time must not hold up everybody else). 0 for all.
+
+    Attributes:
+        is_behind: `feed` stopped early, and should be called again, with no more octets.
     """
 
-    __slots__ = ("_buffer", "_left", "_line_bytes", "_state", "_trailer_left", "ended", "rest")
+    __slots__ = (
+        "_buffer", "_left", "_line_bytes", "_most_chunks", "_state", "_trailer_left", "ended",
+        "is_behind", "rest",
+    )  # fmt: skip
 
     _LINE, _PAYLOAD, _AFTER_PAYLOAD, _TRAILER = range(4)
 
-    def __init__(self, line_bytes: int, trailer_bytes: int) -> None:
+    def __init__(self, line_bytes: int, trailer_bytes: int, most_chunks: int = 0) -> None:
         self._line_bytes = line_bytes
         self._trailer_left = trailer_bytes
+        self._most_chunks = most_chunks
         self._state = self._LINE
         self._left = 0
         self._buffer = b""
         self.ended = False
+        self.is_behind = False
         self.rest = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -95,6 +105,7 @@ class ChunkedBody:
         pieces: list[bytes] = []
         at = 0
         size = len(data)
+        self.is_behind = False
         while at < size and not self.ended:
             if self._state == self._PAYLOAD:
                 piece = data[at : at + self._left]
@@ -104,16 +115,39 @@ class ChunkedBody:
                 if self._left == 0:
                     self._state = self._AFTER_PAYLOAD
                 continue
+            if self._state == self._LINE:
+                at = self._whole_chunks(data, at, pieces)
+                if self._most_chunks and len(pieces) >= self._most_chunks:
+                    self.is_behind = at < size
+                    break
+                if at == size:
+                    break
             end = self._line_end(data, at)
             if end < 0:
                 break
-            self._read_line(data[at:end])
+            self._read_line(data, at, end)
             at = end + 2
         if self.ended:
             self.rest = data[at:]
         elif at < size:
             self._buffer = data[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _whole_chunks(self, data: bytes, at: int, pieces: list[bytes]) -> int:
+        """Add chunks that are there from line to CRLF, plainly; where the rest begins.
+
+        The hot loop of small chunks: what is odd or incomplete is left to the careful one.
+        """
+        line, longest = _CHUNK_LINE.match, self._line_bytes
+        most = self._most_chunks or len(data)
+        while len(pieces) < most and (found := line(data, at)) is not None:
+            begin = found.end()
+            end = begin + int(found[1], 16)
+            if end == begin or data[end : end + 2] != b"\r\n" or begin - at > longest + 2:
+                break
+            pieces.append(data[begin:end])
+            at = end + 2
+        return at
 
     def _line_end(self, data: bytes, at: int) -> int:
         """Index of the CRLF that ends the line begun at `at`, or -1 when it has not come yet."""
@@ -133,17 +167,19 @@ class ChunkedBody:
                 raise BodyMalformedError("a bare LF in a chunk line or trailer")
         return end
 
-    def _read_line(self, line: bytes) -> None:
+    def _read_line(self, data: bytes, at: int, end: int) -> None:
+        """Read the line `data[at:end]`, which a CRLF follows."""
         if self._state == self._AFTER_PAYLOAD:
             self._state = self._LINE
             return
         if self._state == self._LINE:
-            found = _CHUNK_LINE.fullmatch(line)
+            found = _CHUNK_LINE.fullmatch(data, at, end + 2)
             if found is None:
                 raise BodyMalformedError("a chunk size is malformed")
             self._left = int(found[1], 16)
             self._state = self._PAYLOAD if self._left else self._TRAILER
             return
+        line = data[at:end]
         if not line:
             self.ended = True
             return

@@ -26,6 +26,8 @@ _START_LINE: Final = re.compile(
 )
 # CONNECT would be a tunnel, TRACE would echo credentials (RFC 9110 sections 9.3.6 and 9.3.8).
 _REFUSED_METHODS: Final = frozenset((b"CONNECT", b"TRACE"))
+# Bytes beyond which fields are counted before they are read.
+_LONG_HEAD: Final = 4096
 _DECODED: Final[dict[bytes, str]] = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
@@ -59,6 +61,9 @@ class RequestReader(FieldCollector):
             return Denial(Reason.UNSUPPORTED_METHOD, f"{method.decode()} is not supported")
         if len(target) > self._target_bytes:
             return Denial(Reason.TARGET_TOO_LONG, f"the target has {len(target)} bytes")
+        if len(raw) > _LONG_HEAD and raw.count(b"\n") > self._most_fields + 2:
+            # Counted before they are read: thousands of empty fields cost little to send.
+            return Denial(Reason.HEAD_TOO_LARGE, "too many fields")
         refusal = self._read_fields(raw)
         if refusal is not None:
             return refusal

@@ -135,3 +135,26 @@ def test_bounds_on_framing(octets: bytes) -> None:
 def test_one_empty_chunk_would_end_the_body() -> None:
     assert chunk(b"") == b""
     assert chunk(b"abc") == b"3\r\nabc\r\n"
+
+
+@given(
+    payloads=st.lists(st.binary(min_size=1, max_size=9), max_size=12),
+    most=st.integers(1, 4),
+    cut=st.integers(0, 60),
+)
+def test_work_in_parts_gives_the_same(payloads: list[bytes], most: int, cut: int) -> None:
+    """No call reads many more chunks than it may, and nothing is lost or taken twice."""
+    octets = b"".join(chunk(payload) for payload in payloads) + b"0\r\n\r\nREST"
+    body = ChunkedBody(64, 128, most)
+    got, pieces = b"", [octets[:cut], octets[cut:]]
+    while not body.ended:
+        found = body.feed(b"" if body.is_behind else pieces.pop(0))
+        assert len(found) <= 9 * (most + 2)
+        got += found
+    assert (got, body.rest + b"".join(pieces)) == (b"".join(payloads), b"REST")
+
+
+def test_a_bare_lf_is_not_waited_for() -> None:
+    for octets in (b"5\nhello", b"0\r\nX: y\n"):
+        with pytest.raises(BodyMalformedError):
+            chunked().feed(octets)

@@ -117,6 +117,7 @@ def test_keep_alive(
         ("GET / HTTP/1.1", ("Host: h", "A: b\rC: d"), Reason.MALFORMED_FIELD),
         ("GET / HTTP/1.1", ("Host: h", ": x"), Reason.MALFORMED_FIELD),
         ("GET / HTTP/1.1", ("Host: h", *(f"X-{n}: y" for n in range(50))), Reason.HEAD_TOO_LARGE),
+        ("GET / HTTP/1.1", ("Host: h", *("a:",) * 9000, "bad name"), Reason.HEAD_TOO_LARGE),
         (
             "POST / HTTP/1.1",
             ("Host: h", "Content-Length: 1", "Content-Length: 1"),
