@@ -49,7 +49,8 @@ def started(module: list[str], log: IO[bytes]) -> Iterator[tuple[int, dict[str, 
     try:
         line = child.stdout.readline()
         if not line:
-            raise RuntimeError(f"{module[0]} did not start")
+            words = Path(log.name).read_text()[-2_000:]
+            raise RuntimeError(f"{module[0]} did not start: {words}")
         yield child.pid, json.loads(line)
     finally:
         child.stdin.close()
