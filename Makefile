@@ -42,8 +42,8 @@ format: $(VENV)/.dev ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --unsafe-fixes .
 
-perf: $(VENV)/.dev ## CPU per request beside nginx and a plain aiohttp proxy (minutes)
-	@$(BIN)/python -m perf
+perf: $(VENV)/.dev ## CPU per request beside other proxies (minutes); PEERS=all fetches more, and takes long
+	@$(BIN)/python -m perf --peers $(or $(PEERS),default)
 
 lock: $(VENV)/.dev ## make the locked requirements anew
 	@for set in run dev; do .requirements/lock $$set; done
