@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,17 +19,23 @@ from sidecar.cache.memory import Memory
 from sidecar.clock import Sweeper
 from sidecar.decide import Snapshot, decide
 from sidecar.forward.answers import Answers
-from sidecar.forward.dial import dialler
+from sidecar.forward.dial import Dialler
 from sidecar.forward.exchange import Exchange, Forwarder
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.pool import UpstreamPool
 from sidecar.forward.request_fields import RequestFields
 from sidecar.forward.response_fields import ResponseFields
+from sidecar.forward.tls import listener_files
+from sidecar.listen.acceptor import Acceptor
+from sidecar.listen.opening import Opening
 from sidecar.listen.server import SidecarServer
+from sidecar.listen.site import AcceptingSite
+from sidecar.listen.sockets import open_listeners
 from sidecar.listen.trust import TrustedPeers
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.reason import Reason
 from sidecar.route.rules import compile_routes
+from sidecar.settings.address import TcpAddress
 from sidecar.settings.schema import (
     Cache,
     Credentials,
@@ -166,8 +173,8 @@ class RawClient:
         self.writer = writer
 
     @classmethod
-    async def connect(cls, port: int) -> "RawClient":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def connect(cls, port: int, tls: ssl.SSLContext | None = None) -> "RawClient":
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=tls))
 
     async def send(self, octets: bytes) -> None:
         self.writer.write(octets)
@@ -220,12 +227,14 @@ class Plane:
 
     port: int
     server: SidecarServer
+    opening: Opening
+    acceptor: Acceptor
     pool: UpstreamPool
     sweeper: Sweeper
     ended: list[Exchange] = field(default_factory=list)
 
-    async def client(self) -> RawClient:
-        return await RawClient.connect(self.port)
+    async def client(self, tls: ssl.SSLContext | None = None) -> RawClient:
+        return await RawClient.connect(self.port, tls)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn until `condition` holds (at most ten seconds)."""
@@ -244,19 +253,20 @@ async def running_plane(
     forwarded: Forwarded | None = None,
     credentials: Credentials = CREDENTIALS,
     sweep_seconds: float = 0.02,
+    memory: Memory | None = None,
 ) -> AsyncIterator[Plane]:
-    """A data plane before the upstream at `url`; decisions from an empty memory."""
+    """A data plane before the upstream at `url`; decisions from `memory`, or an empty one."""
     forwarded = forwarded or Forwarded()
     upstream = msgspec.structs.replace(upstream or Upstream(url=url), url=url)
     snapshot = Snapshot(
         routes=compile_routes(routes, default_upstream="app"),
         credentials=CredentialRules(credentials),
-        memory=Memory(Cache(), jitter=lambda: 0.5),
+        memory=Memory(Cache(), jitter=lambda: 0.5) if memory is None else memory,
         authorizer=Authorizer(Cache(), IdentityFields(Identity())),
         leeways={},
     )
     sweeper = Sweeper(sweep_seconds)
-    pool = UpstreamPool("app", upstream, dialler(url), sweeper)
+    pool = UpstreamPool("app", upstream, Dialler("app", upstream), sweeper)
     ended: list[Exchange] = []
     cookie = credentials.session.cookie if credentials.session else ""
     forwarder = Forwarder(
@@ -290,10 +300,18 @@ async def running_plane(
     )
     runner = web.ServerRunner(server, shutdown_timeout=2.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    listen = listen or Listen()
+    opening = Opening(
+        server,
+        tls=None if listen.tls is None else listener_files(listen.tls),
+        proxies=TrustedPeers(listen.proxy_protocol_from) if listen.proxy_protocol_from else None,
+    )
+    acceptor = Acceptor(opening, server.is_full)
+    listeners = open_listeners(TcpAddress("127.0.0.1", 0), listen.backlog)
+    port = listeners[0].getsockname()[1]
+    await AcceptingSite(runner, server, acceptor, listeners).start()
     sweeper.start()
-    plane = Plane(runner.addresses[0][1], server, pool, sweeper, ended)
+    plane = Plane(port, server, opening, acceptor, pool, sweeper, ended)
     try:
         yield plane
     finally:

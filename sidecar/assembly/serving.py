@@ -16,6 +16,14 @@ from aiohttp import web
 
 from sidecar import __version__
 from sidecar.assembly.deciding import Deciding, open_deciding
+from sidecar.assembly.listening import (
+    Part,
+    TrafficListener,
+    accept_gauges,
+    kept_fresh,
+    listening,
+    tls_files,
+)
 from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.cache.memory import Memory, RegionStatistics
 from sidecar.clock import Sweeper, instant
@@ -36,7 +44,7 @@ from sidecar.listen.trust import TrustedPeers
 from sidecar.model.errors import NotFound, StoresUnavailable
 from sidecar.model.shard import SHARDS
 from sidecar.pipeline import Pipeline
-from sidecar.settings.address import TcpAddress, parse_address, parse_upstream
+from sidecar.settings.address import TcpAddress, parse_upstream
 from sidecar.settings.schema import Root, Upstream
 from sidecar.telemetry import names
 from sidecar.telemetry.meters import Meters
@@ -51,12 +59,13 @@ _PROBE_SECONDS: Final = 0.5
 Ready = Callable[[str, str], None]
 
 
-def serve(root: Root, *, ready: Ready | None = None) -> int:
-    """Serve until SIGTERM or SIGINT.
+def serve(root: Root, *, ready: Ready | None = None, part: Part | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. SIGHUP looks at the files of TLS.
 
     Args:
         root: checked settings.
         ready: called with the traffic and the admin address once both listen.
+        part: what this process is of the sidecar; all of it where none is given.
 
     Returns:
         The exit code: 0 after a clean end, 1 when a listener could not be opened.
@@ -66,19 +75,20 @@ def serve(root: Root, *, ready: Ready | None = None) -> int:
     )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(root, ready))
+            runner.run(_serve(root, ready, Part() if part is None else part))
     except OSError as error:
         _LOG.error("cannot listen: %s", error.strerror or error)
         return 1
     return 0
 
 
-async def _serve(root: Root, ready: Ready | None) -> None:
+async def _serve(root: Root, ready: Ready | None, part: Part) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running(root) as (traffic, admin):
+    loop.add_signal_handler(signal.SIGHUP, _look_at_files, part)
+    async with running(root, part) as (traffic, admin):
         # What exists now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
@@ -89,13 +99,19 @@ async def _serve(root: Root, ready: Ready | None) -> None:
         _LOG.info("ending: what is in flight may finish")
 
 
+def _look_at_files(part: Part) -> None:
+    for files in part.tls_files:
+        files.want()
+
+
 @asynccontextmanager
-async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
+async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[str, str]]:
     """The whole sidecar, up; gives the traffic and the admin address.
 
     Raises:
         OSError: a listener or the audit file could not be opened.
     """
+    part = Part() if part is None else part
     async with AsyncExitStack() as stack:
         audit = open_sink(root.audit.sink, root.audit.flush_seconds)
         if audit is not None:
@@ -106,18 +122,23 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
         sweeper.start()
         stack.callback(sweeper.stop)
         own = await stack.enter_async_context(_own_endpoints(root, deciding))
-        pools = _pools(root, sweeper, own)
+        diallers = {name: Dialler(name, each) for name, each in root.upstreams.items()}
+        pools = _pools(root, diallers, sweeper, own)
         for pool in pools.values():
             stack.push_async_callback(pool.close)
         meters = Meters()
         server = _traffic_server(root, deciding, pools, meters, audit, sweeper)
+        listener = TrafficListener(root, server, part)
+        part.tls_files[:] = tls_files(listener, diallers)
+        await stack.enter_async_context(kept_fresh(part.tls_files))
         api = _admin_api(root, deciding, audit)
         metrics = Metrics(
             meters,
             pools,
             lambda: _regions(deciding),
-            _gauges(server, deciding, audit),
+            [*_gauges(server, deciding, audit), *accept_gauges(listener, part.tls_files)],
             [
+                (names.CLIENT_FAILED, listener.opening.failed),
                 (names.RESYNCS, deciding.follower.resyncs),
                 (names.READS, deciding.tiers.counts),
                 (names.READS_AHEAD, deciding.anticipation.counts if deciding.anticipation else {}),
@@ -127,7 +148,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
             [(names.ENTRY_SECONDS, deciding.memory.lifetimes)],
         )
         admin = await stack.enter_async_context(
-            _listening(
+            listening(
                 web.AppRunner(
                     AdminEndpoints(
                         partial(_unready, server, deciding), metrics.scrape, api
@@ -142,15 +163,7 @@ async def running(root: Root) -> AsyncIterator[tuple[str, str]]:
         )
         await deciding.first_news()
         await deciding.warm()
-        traffic = await stack.enter_async_context(
-            _listening(
-                web.ServerRunner(server, shutdown_timeout=root.listen.deadlines.drain_seconds),
-                root.listen.address,
-                backlog=root.listen.backlog,
-            )
-        )
-        server.is_accepting = True
-        yield traffic, admin
+        yield await stack.enter_async_context(listener.accepting()), admin
 
 
 def _traffic_server(
@@ -192,9 +205,11 @@ def _traffic_server(
     )
 
 
-def _pools(root: Root, sweeper: Sweeper, own: web.AppRunner) -> dict[str, UpstreamPool]:
+def _pools(
+    root: Root, diallers: dict[str, Dialler], sweeper: Sweeper, own: web.AppRunner
+) -> dict[str, UpstreamPool]:
     pools = {
-        name: UpstreamPool(name, upstream, Dialler(name, upstream), sweeper)
+        name: UpstreamPool(name, upstream, diallers[name], sweeper)
         for name, upstream in root.upstreams.items()
     }
     if own.server is None:  # unreachable: the runner was set up
@@ -240,25 +255,6 @@ def _admin_api(root: Root, deciding: Deciding, audit: AuditSink | None) -> Admin
     return AdminApi(root.admin.token, deciding.pool, deciding.announcer, record)
 
 
-@asynccontextmanager
-async def _listening(runner: web.BaseRunner, where: str, *, backlog: int) -> AsyncIterator[str]:
-    """Listen at `where` as long as the context lasts; gives the address with its real port."""
-    address = parse_address(where)
-    await runner.setup()
-    try:
-        if isinstance(address, TcpAddress):
-            site: web.BaseSite = web.TCPSite(runner, address.host, address.port, backlog=backlog)
-            await site.start()
-            bound = TcpAddress(*runner.addresses[0][:2])
-            yield f"http://{bound}"
-        else:
-            site = web.UnixSite(runner, address.path, backlog=backlog)
-            await site.start()
-            yield str(address)
-    finally:
-        await runner.cleanup()
-
-
 async def _unready(server: SidecarServer, deciding: Deciding) -> str:
     """What is missing before traffic should come; ``""`` for nothing.
 
@@ -288,7 +284,6 @@ def _gauges(
 ) -> list[tuple[names.Metric, Callable[[], float]]]:
     return [
         (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
-        (names.CLIENT_REFUSED, lambda: float(server.refused_connections)),
         (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
         (names.SHARDS_LEASED, partial(_leased, deciding.memory)),
         (names.SHARDS_SUSPECT, lambda: float(deciding.watch.suspect)),

@@ -6,16 +6,18 @@ requests are answered in order; what follows it waits unread, bounded. Every sta
 """
 
 import asyncio
-from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 from sidecar.clock import NEVER, stopwatch
 from sidecar.forward.connection import reset
 from sidecar.forward.exchange import Exchange
+from sidecar.listen.limits import body_reader, goes_on, refuse_unfinished
+from sidecar.listen.state import ANSWER, BODY, CLOSED, HEAD, LINGER
 from sidecar.model.decision import Denial
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
 from sidecar.parse.body import BodyMalformedError, BodyTooLargeError, ChunkedBody, LengthBody
+from sidecar.parse.proxy_protocol import Origin
 from sidecar.parse.request import unread_head
 
 if TYPE_CHECKING:
@@ -23,22 +25,8 @@ if TYPE_CHECKING:
 
 # Drained after an early refusal, at most: enough for a client to see the answer, not a gift.
 _LINGER_BYTES = 1_048_576
-
-
-class _State(Enum):
-    HEAD = "reading a head, or waiting for one"
-    BODY = "an exchange is under way and its request is not complete"
-    ANSWER = "an exchange is under way and its request is complete"
-    LINGER = "answered early; the rest of the request is drained"
-    CLOSED = "closing or closed"
-
-
-_HEAD, _BODY, _ANSWER, _LINGER, _CLOSED = _State
-
-
-def _goes_on(exchange: Exchange | None) -> bool:
-    """Whether the client would send another request, not knowing yet that it cannot."""
-    return exchange is not None and exchange.head.keep_alive
+# When draining, a connection that has not asked for anything is waited for this long.
+_FIRST_REQUEST_SECONDS = 0.5
 
 
 class Downstream(asyncio.Protocol):
@@ -46,6 +34,7 @@ class Downstream(asyncio.Protocol):
 
     Attributes:
         deadline: when the present state has lasted too long.
+        origin: whom a load balancer says that it comes from; None where none says anything.
     """
 
     __slots__ = (
@@ -56,6 +45,7 @@ class Downstream(asyncio.Protocol):
         "_exchange",
         "_half_closed",
         "_is_held",
+        "_is_last",
         "_is_stalled",
         "_peer",
         "_pending",
@@ -66,13 +56,14 @@ class Downstream(asyncio.Protocol):
         "_transport",
         "_unsent",
         "deadline",
+        "origin",
     )
 
     def __init__(self, server: "SidecarServer") -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
         self._peer: Peer | None = None
-        self._state = _HEAD
+        self._state = HEAD
         self._buffer = b""
         self._searched = 0
         self._pending = b""
@@ -81,21 +72,23 @@ class Downstream(asyncio.Protocol):
         self._reading = True
         self._begun = True  # a new connection owes a head, as one that sent its first byte does
         self._is_held = False
+        self._is_last = False
         self._is_stalled = False
         self._half_closed = False
         self._unsent = 0
         self._drained = 0
         self.deadline = NEVER
+        self.origin: Origin | None = None
 
     # -- asyncio.Protocol -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio: a client connected."""
         self._transport = cast("asyncio.Transport", transport)
-        self._peer = self._server.peer_of(self._transport)
+        self._peer = self._server.peer_of(self._transport, self.origin)
         if self._peer is None:
             # Reset between the handshake and the accept: nobody is there.
-            self._state = _CLOSED
+            self._state = CLOSED
             self._transport.abort()
             return
         self._arm()
@@ -105,15 +98,15 @@ class Downstream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes from the client."""
         state = self._state
-        if state is _HEAD and not self._pending and not self._is_stalled:
+        if state is HEAD and not self._pending and not self._is_stalled:
             self._read_head(self._buffer + data if self._buffer else data)
-        elif state is _BODY:
+        elif state is BODY:
             self._read_body(data)
-        elif state is _LINGER:
+        elif state is LINGER:
             self._drained += len(data)
             if self._drained > _LINGER_BYTES:
                 self._reset()
-        elif state is not _CLOSED:
+        elif state is not CLOSED:
             self._pending += data
             if len(self._pending) > self._server.limits.pipeline_bytes:
                 self._pause()
@@ -121,7 +114,11 @@ class Downstream(asyncio.Protocol):
     def eof_received(self) -> bool:
         """asyncio: the client will send no more. Complete requests are still answered."""
         self._half_closed = True
-        if self._state is _ANSWER or (self._state is _HEAD and self._pending):
+        transport = self._transport
+        if transport is None or not transport.can_write_eof():
+            # The end of TLS is the end of both directions: the transport is closing.
+            pass
+        elif self._state is ANSWER or (self._state is HEAD and self._pending):
             return True
         exchange = self._exchange
         if exchange is not None:
@@ -130,7 +127,7 @@ class Downstream(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """asyncio: the connection is gone."""
-        self._state = _CLOSED
+        self._state = CLOSED
         self._transport = None
         self.deadline = NEVER
         self._server.release(self)
@@ -146,7 +143,7 @@ class Downstream(asyncio.Protocol):
         self._arm()
         if self._exchange is not None:
             self._exchange.client_paused()
-        elif self._state is _HEAD:
+        elif self._state is HEAD:
             self._pause()
 
     def resume_writing(self) -> None:
@@ -155,16 +152,16 @@ class Downstream(asyncio.Protocol):
         self._arm()
         if self._exchange is not None:
             self._exchange.client_resumed()
-        elif self._state is _HEAD:
+        elif self._state is HEAD:
             self._await_head()
 
     def expire(self) -> None:
         """Sweeper: the deadline of the present state passed."""
-        if (self._is_stalled or self._state is _CLOSED) and self._makes_progress():
+        if (self._is_stalled or self._state is CLOSED) and self._makes_progress():
             self._arm()
-        elif self._is_stalled or self._state is _CLOSED:
+        elif self._is_stalled or self._state is CLOSED:
             self._reset_telling()
-        elif self._state is _LINGER:
+        elif self._state is LINGER:
             # What is still being sent is sent; only who goes on sending is reset, by the kernel.
             self._close()
         elif self._exchange is not None:
@@ -181,13 +178,13 @@ class Downstream(asyncio.Protocol):
         """
         deadlines = self._server.deadlines
         state = self._state
-        if self._is_stalled or state is _CLOSED:
+        if self._is_stalled or state is CLOSED:
             seconds = deadlines.write_stall_seconds
-        elif state is _HEAD:
+        elif state is HEAD:
             seconds = deadlines.head_seconds if self._begun else deadlines.keep_alive_seconds
-        elif state is _BODY and not self._is_held:
+        elif state is BODY and not self._is_held:
             seconds = deadlines.body_idle_seconds
-        elif state is _LINGER:
+        elif state is LINGER:
             seconds = deadlines.linger_seconds
         else:
             self.deadline = NEVER
@@ -211,7 +208,7 @@ class Downstream(asyncio.Protocol):
     def release_body(self) -> None:
         """Read on."""
         self._is_held = False
-        if self._state is _BODY:
+        if self._state is BODY:
             self._resume()
             self._arm()
 
@@ -221,14 +218,14 @@ class Downstream(asyncio.Protocol):
         self._exchange = None
         self._body = None
         self._is_held = False
-        goes_on = keep_alive and (not self._half_closed or bool(self._pending))
-        if goes_on and self._state is _ANSWER:
-            self._state = _HEAD
+        is_kept = keep_alive and (not self._half_closed or bool(self._pending))
+        if is_kept and self._state is ANSWER:
+            self._state = HEAD
             self._begun = False
             self._await_head()
-        elif self._state is _CLOSED:
+        elif self._state is CLOSED:
             return
-        elif self._state is _ANSWER and not self._pending and not _goes_on(exchange):
+        elif self._state is ANSWER and not self._pending and not goes_on(exchange):
             self._close()
         else:
             self._linger()
@@ -257,12 +254,12 @@ class Downstream(asyncio.Protocol):
         exchange = Exchange(server.forwarder, self, cast("Peer", self._peer), head, stopwatch())
         self._exchange = exchange
         if exchange.is_request_sent:
-            self._state = _ANSWER
+            self._state = ANSWER
             self.deadline = NEVER  # as `_arm` would: a client that is stalled is not read
             self._pending = data[end + 4 :]
             server.begin(exchange)
             return
-        self._state = _BODY
+        self._state = BODY
         if not self._begin_body(exchange):
             return
         server.begin(exchange)
@@ -271,11 +268,9 @@ class Downstream(asyncio.Protocol):
             self._read_body(rest)
 
     def _await_rest_of_head(self, data: bytes) -> None:
-        limits = self._server.limits
-        if len(data) > limits.head_bytes:
-            self._refuse_unread(Denial(Reason.HEAD_TOO_LARGE, f"over {limits.head_bytes} bytes"))
-        elif len(data) > limits.target_bytes + 64 and data.find(b"\r\n", 2) < 0:
-            self._refuse_unread(Denial(Reason.TARGET_TOO_LONG, f"over {limits.target_bytes} bytes"))
+        refused = refuse_unfinished(data, self._server.limits)
+        if refused is not None:
+            self._refuse_unread(refused)
         else:
             self._buffer = data
             self._searched = max(0, len(data) - 3)
@@ -289,15 +284,10 @@ class Downstream(asyncio.Protocol):
 
     def _begin_body(self, exchange: Exchange) -> bool:
         """Whether the body may come."""
-        limits = self._server.limits
-        length = exchange.head.body_length
-        if length is None:
-            self._body = ChunkedBody(limits.chunk_line_bytes, limits.trailer_bytes)
-        elif limits.body_bytes and length > limits.body_bytes:
+        self._body = body_reader(exchange.head.body_length, self._server.limits)
+        if self._body is None:
             exchange.fail(Reason.BODY_TOO_LARGE)
             return False
-        else:
-            self._body = LengthBody(length)
         self._arm()
         return True
 
@@ -319,7 +309,7 @@ class Downstream(asyncio.Protocol):
             exchange.fail(Reason.BODY_TOO_LARGE)
             return
         if body.ended:
-            self._state = _ANSWER
+            self._state = ANSWER
             self._pending = body.rest
         self._arm()
         exchange.feed(payload, ended=body.ended)
@@ -332,7 +322,7 @@ class Downstream(asyncio.Protocol):
         elif self._pending:
             # By way of the loop: a million pipelined requests must not be a million frames deep.
             asyncio.get_running_loop().call_soon(self._read_pending)
-        elif self._server.is_draining or self._half_closed:
+        elif self._server.is_draining or self._half_closed or self._is_last:
             self._close()
             return
         else:
@@ -340,7 +330,7 @@ class Downstream(asyncio.Protocol):
         self._arm()
 
     def _read_pending(self) -> None:
-        if self._state is not _HEAD or self._is_stalled:
+        if self._state is not HEAD or self._is_stalled:
             return
         pending = self._pending
         self._pending = b""
@@ -351,8 +341,19 @@ class Downstream(asyncio.Protocol):
 
     def drain(self) -> None:
         """End when nothing is under way; what is under way ends with its response."""
-        if self._state is _HEAD and not self._buffer.strip() and not self._pending:
+        if self._state is not HEAD or self._buffer or self._pending:
+            return
+        if self._begun:
+            # Its first request may be on its way: closing now would reset it.
+            self.deadline = min(self.deadline, self._server.now() + _FIRST_REQUEST_SECONDS)
+        else:
             self._close()
+
+    def retire_certified(self) -> None:
+        """Other authorities are believed now: who presented a certificate has to do so anew."""
+        if self._peer is not None and self._peer.certificate is not None:
+            self._is_last = True
+            self.drain()
 
     def cut(self) -> None:
         """End now: what has not been answered gets 503, what is being answered breaks off."""
@@ -365,7 +366,7 @@ class Downstream(asyncio.Protocol):
         """Reset; the exchange under way learns that nobody waits for it any more."""
         exchange = self._exchange
         self._exchange = None
-        self._state = _CLOSED
+        self._state = CLOSED
         if exchange is not None:
             exchange.client_lost()
         self._reset()
@@ -373,20 +374,15 @@ class Downstream(asyncio.Protocol):
     def _refuse_unread(self, denial: Denial) -> None:
         """Refuse what could not be read as a request; nothing after it can be either."""
         self._buffer = b""
-        exchange = Exchange(
-            self._server.forwarder,
-            self,
-            cast("Peer", self._peer),
-            unread_head(),
-            stopwatch(),
-        )
+        peer = cast("Peer", self._peer)
+        exchange = Exchange(self._server.forwarder, self, peer, unread_head(), stopwatch())
         self._exchange = exchange
-        self._state = _BODY
+        self._state = BODY
         exchange.refuse(denial)
 
     def _linger(self) -> None:
         """Half-close, then drain: closing at once would reset the answer away (RFC 9112, 9.6)."""
-        self._state = _LINGER
+        self._state = LINGER
         self._pending = b""
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -400,14 +396,14 @@ class Downstream(asyncio.Protocol):
 
     def _close(self) -> None:
         """Close when all is sent; a client that does not read is reset at the deadline."""
-        self._state = _CLOSED
+        self._state = CLOSED
         if self._transport is not None:
             self._unsent = -1
             self._arm()
             self._transport.close()
 
     def _reset(self) -> None:
-        self._state = _CLOSED
+        self._state = CLOSED
         self.deadline = NEVER
         if self._transport is not None:
             reset(self._transport)

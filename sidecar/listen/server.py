@@ -7,11 +7,14 @@ from typing import Any, Final, NoReturn
 
 from aiohttp import web
 
+from sidecar.authenticate.certificate import read_certificate
 from sidecar.clock import Sweeper
 from sidecar.forward.exchange import Exchange, Forwarder
 from sidecar.listen.downstream import Downstream
-from sidecar.listen.trust import TrustedPeers
+from sidecar.listen.trust import TrustedPeers, plain_address
+from sidecar.model.certificate import ClientCertificate
 from sidecar.model.peer import Peer
+from sidecar.parse.proxy_protocol import Origin
 from sidecar.parse.request import RequestReader
 from sidecar.settings.schema import Listen
 
@@ -33,6 +36,7 @@ class SidecarServer(web.Server):
         sweeper: looks at the deadlines of connections.
 
     Attributes:
+        most_connections: open ones; lowered where there are not descriptors for so many.
         refused_connections: closed at once because there were too many.
         is_accepting: whether clients can connect; set by whoever opens the listener.
     """
@@ -55,17 +59,36 @@ class SidecarServer(web.Server):
             target_bytes=settings.limits.target_bytes, most_fields=settings.limits.fields
         )
         self.now: Final = asyncio.get_running_loop().time
+        self.most_connections = settings.limits.connections
         self.refused_connections = 0
         self.is_accepting = False
         self._trusted = trusted
         self._sweeper = sweeper
         self._downstreams: set[Downstream] = set()
+        self._expected: set[Downstream] = set()
         self._empty = asyncio.Event()
         self._empty.set()
 
     def __call__(self) -> Any:
         """A protocol for a new connection (asyncio's protocol factory)."""
         return Downstream(self)
+
+    def expect(self) -> Downstream:
+        """A protocol that takes a place from now on, although its handshake is yet to come.
+
+        Whoever asks for it tells `release` where the handshake fails.
+        """
+        downstream = Downstream(self)
+        self._expected.add(downstream)
+        return downstream
+
+    def is_expected(self, downstream: Downstream) -> bool:
+        """Whether its connection is not made yet."""
+        return downstream in self._expected
+
+    def is_full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return len(self._downstreams) + len(self._expected) >= self.most_connections
 
     @property
     def is_draining(self) -> bool:
@@ -79,31 +102,43 @@ class SidecarServer(web.Server):
 
     def admit(self, downstream: Downstream) -> bool:
         """A connection was made; False when there are too many."""
-        if len(self._downstreams) >= self.limits.connections:
+        if len(self._downstreams) >= self.most_connections:
             self.refused_connections += 1
+        self._expected.discard(downstream)
         self._downstreams.add(downstream)
         self._empty.clear()
         self._sweeper.watch(downstream)
-        return len(self._downstreams) <= self.limits.connections
+        return len(self._downstreams) <= self.most_connections
 
     def release(self, downstream: Downstream) -> None:
-        """A connection is gone."""
+        """A connection is gone, or will not come."""
+        self._expected.discard(downstream)
         self._downstreams.discard(downstream)
         self._sweeper.forget(downstream)
         if not self._downstreams:
             self._empty.set()
 
-    def peer_of(self, transport: asyncio.Transport) -> Peer | None:
-        """Who is at the other end; None where the connection was reset before it was accepted."""
+    def peer_of(self, transport: asyncio.Transport, origin: Origin | None) -> Peer | None:
+        """Who is at the other end; None where the connection was reset before it was accepted.
+
+        What a load balancer says of its client is all that counts then: the fields that the
+        client itself sends are believed if *it* is a trusted proxy. Where it speaks for itself
+        (a health check), it is the client.
+        """
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family == socket.AF_UNIX:
-            return Peer("unix", scheme, is_trusted=self._trusted.includes("unix"))
-        name = transport.get_extra_info("peername")
-        if not name:
+        certificate = _certificate_of(transport)
+        address = _address_of(transport) if origin is None or not origin.address else origin.address
+        if not address:
             return None
-        address = name[0].removeprefix("::ffff:").partition("%")[0]
-        return Peer(address, scheme, is_trusted=self._trusted.includes(address))
+        # A unix socket of the load balancer's machine is none of ours.
+        is_ours = origin is None or address != "unix"
+        is_trusted = is_ours and self._trusted.includes(address)
+        return Peer(address, scheme, is_trusted=is_trusted, certificate=certificate)
+
+    def retire_certificates(self) -> None:
+        """Others vouch for clients now: connections that earlier ones vouched for end soon."""
+        for downstream in list(self._downstreams):
+            downstream.retire_certified()
 
     # -- aiohttp's order of ending: sites stop, then these two ------------------------------
 
@@ -134,3 +169,18 @@ class SidecarServer(web.Server):
 
 async def _never_called(_request: web.BaseRequest) -> NoReturn:
     raise AssertionError("requests are read by Downstream")
+
+
+def _address_of(transport: asyncio.Transport) -> str:
+    """The address of the other end, or ``unix``; ``""`` where nobody is there any more."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == socket.AF_UNIX:
+        return "unix"
+    name = transport.get_extra_info("peername")
+    return plain_address(name[0]) if name else ""
+
+
+def _certificate_of(transport: asyncio.Transport) -> ClientCertificate | None:
+    tls = transport.get_extra_info("ssl_object")
+    der = None if tls is None else tls.getpeercert(binary_form=True)
+    return None if der is None else read_certificate(der)

@@ -4,6 +4,11 @@ from collections.abc import Iterable
 from ipaddress import ip_address, ip_network
 
 
+def plain_address(host: str) -> str:
+    """One spelling for each peer: no scope, and IPv4 as such where it came to an IPv6 socket."""
+    return host.removeprefix("::ffff:").partition("%")[0]
+
+
 class TrustedPeers:
     """The configured networks of proxies before us.
 

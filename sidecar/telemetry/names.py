@@ -53,6 +53,30 @@ CLIENT_REFUSED: Final = Metric(
     "counter",
     "Client connections closed at once because there were too many.",
 )
+CLIENT_FAILED: Final = Metric(
+    "sidecar_client_connections_failed",
+    "counter",
+    "Client connections that ended before a request could be read, by cause.",
+    ("cause",),
+)
+ACCEPT_PAUSES: Final = Metric(
+    "sidecar_accept_pauses",
+    "counter",
+    "Times that there was no file descriptor or memory for another client connection.",
+)
+TLS_RELOADED: Final = Metric(
+    "sidecar_tls_reloaded", "counter", "Times that files of TLS changed and were taken."
+)
+TLS_RELOAD_FAILED: Final = Metric(
+    "sidecar_tls_reload_failed",
+    "counter",
+    "Times that files of TLS changed and were no good: what was before is still used.",
+)
+TLS_EXPIRY: Final = Metric(
+    "sidecar_tls_certificate_expiry_timestamp_seconds",
+    "gauge",
+    "Wall-clock end of the first of our own certificates to end, in seconds since the epoch.",
+)
 UPSTREAM_CONNECTIONS: Final = Metric(
     "sidecar_upstream_connections",
     "gauge",

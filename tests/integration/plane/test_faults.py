@@ -602,7 +602,7 @@ async def test_connections_beyond_the_ceiling_are_closed() -> None:
         assert (await second.get("/")).status == 200
         third = await plane.client()
         assert await third.at_end()
-        assert plane.server.refused_connections == 1
+        assert plane.acceptor.refused == 1
         assert (await first.get("/")).status == 200, "served connections keep being served"
         for client in (first, second, third):
             client.close()

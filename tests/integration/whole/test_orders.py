@@ -14,6 +14,7 @@ import pytest
 from sidecar.accounts import Sessions
 from sidecar.assembly import serving
 from sidecar.assembly.deciding import Deciding
+from sidecar.assembly.listening import listening
 from sidecar.authenticate.opaque import signing_key
 from sidecar.clock import wall
 from sidecar.embedded import EmbeddedStack
@@ -248,15 +249,13 @@ async def test_it_is_not_ready_before_clients_can_connect(
         assert deciding.memory.statistics().users.entries == 0
 
     admin_addresses: list[str] = []
-    listening = serving._listening
-
     @asynccontextmanager
     async def noting(*arguments: Any, **more: Any) -> AsyncIterator[str]:
         async with listening(*arguments, **more) as address:
             admin_addresses.append(address + "/readyz")
             yield address
 
-    monkeypatch.setattr(serving, "_listening", noting)
+    monkeypatch.setattr(serving, "listening", noting)
     monkeypatch.setattr(Deciding, "warm", look)
     async with start():
         assert told == [(503, "not ready: starting\n")]

@@ -1,0 +1,160 @@
+"""The traffic listener, wired: its sockets, TLS, PROXY headers, ceiling."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from sidecar.forward.dial import Dialler
+from sidecar.forward.tls import Material, TlsFiles, listener_files
+from sidecar.listen.acceptor import Acceptor
+from sidecar.listen.descriptors import ceiling
+from sidecar.listen.opening import Opening
+from sidecar.listen.server import SidecarServer
+from sidecar.listen.site import AcceptingSite
+from sidecar.listen.sockets import bound_address, open_listeners
+from sidecar.listen.trust import TrustedPeers
+from sidecar.settings.address import TcpAddress, parse_address
+from sidecar.settings.schema import Root
+from sidecar.telemetry import names
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """What this process is of the sidecar: all of it, or one of several workers.
+
+    Attributes:
+        listeners: listening sockets that were opened before; none where it opens its own.
+        has_siblings: whether other workers accept from the same sockets.
+        tls_files: filled when it runs: the files of TLS that a SIGHUP makes it look at.
+    """
+
+    listeners: Sequence[socket.socket] = ()
+    has_siblings: bool = False
+    tls_files: list[TlsFiles] = field(default_factory=list)
+
+
+class TrafficListener:
+    """Where clients connect.
+
+    Args:
+        root: the settings.
+        server: makes protocols of connections.
+        part: what this process is.
+
+    Attributes:
+        tls: the files of TLS; None for plain HTTP.
+        opening: counts what failed before a request could be read.
+        acceptor: counts what was refused.
+
+    Raises:
+        TlsFilesError: the files are no good.
+    """
+
+    def __init__(self, root: Root, server: SidecarServer, part: Part) -> None:
+        listen = root.listen
+        self._listen = listen
+        self._server = server
+        self._part = part
+        self.tls = None if listen.tls is None else listener_files(listen.tls)
+        if self.tls is not None:
+            self.tls.changed = self._renewed
+        proxies = None
+        if listen.proxy_protocol == "required":
+            proxies = TrustedPeers(listen.proxy_protocol_from or root.forwarded.trusted)
+        self.opening = Opening(server, tls=self.tls, proxies=proxies)
+        self.acceptor = Acceptor(self.opening, server.is_full, has_siblings=part.has_siblings)
+        server.most_connections = ceiling(
+            listen.limits.connections, sum(each.connections for each in root.upstreams.values())
+        )
+
+    @asynccontextmanager
+    async def accepting(self) -> AsyncIterator[str]:
+        """Accept as long as the context lasts; gives the URL with its real port.
+
+        Raises:
+            OSError: the sockets cannot be opened.
+        """
+        runner = web.ServerRunner(
+            self._server, shutdown_timeout=self._listen.deadlines.drain_seconds
+        )
+        await runner.setup()
+        listeners = self._part.listeners or open_listeners(
+            parse_address(self._listen.address), self._listen.backlog
+        )
+        where = url_of(listeners[0], is_tls=self.tls is not None)
+        await AcceptingSite(runner, self._server, self.acceptor, listeners).start()
+        try:
+            yield where
+        finally:
+            await runner.cleanup()
+
+    def _renewed(self, before: Material, after: Material) -> None:
+        if before.authorities != after.authorities:
+            self._server.retire_certificates()
+
+
+def url_of(listener: socket.socket, *, is_tls: bool) -> str:
+    """How clients reach `listener`: a URL, or ``unix:/path``."""
+    address = bound_address(listener)
+    if not isinstance(address, TcpAddress):
+        return str(address)
+    return f"{'https' if is_tls else 'http'}://{address}"
+
+
+@asynccontextmanager
+async def kept_fresh(files: Sequence[TlsFiles]) -> AsyncIterator[None]:
+    """Look at all of `files` every so often, as long as the context lasts."""
+    tasks = [asyncio.create_task(each.keep_fresh(), name="tls files") for each in files]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def tls_files(listener: TrafficListener, diallers: Mapping[str, Dialler]) -> list[TlsFiles]:
+    """All files of TLS there are."""
+    found = [listener.tls, *(dialler.tls for dialler in diallers.values())]
+    return [files for files in found if files is not None]
+
+
+def accept_gauges(
+    listener: TrafficListener, files: list[TlsFiles]
+) -> list[tuple[names.Metric, Callable[[], float]]]:
+    """What accepting and TLS count."""
+    acceptor = listener.acceptor
+    gauges: list[tuple[names.Metric, Callable[[], float]]] = [
+        (names.CLIENT_REFUSED, lambda: float(acceptor.refused)),
+        (names.ACCEPT_PAUSES, lambda: float(acceptor.pauses)),
+    ]
+    if files:
+        gauges += [
+            (names.TLS_RELOADED, lambda: float(sum(each.reloaded for each in files))),
+            (names.TLS_RELOAD_FAILED, lambda: float(sum(each.failed for each in files))),
+            (names.TLS_EXPIRY, lambda: min(each.material.not_after for each in files)),
+        ]
+    return gauges
+
+
+@asynccontextmanager
+async def listening(runner: web.BaseRunner, where: str, *, backlog: int) -> AsyncIterator[str]:
+    """Listen at `where` as long as the context lasts; gives the address with its real port."""
+    address = parse_address(where)
+    await runner.setup()
+    try:
+        if isinstance(address, TcpAddress):
+            site: web.BaseSite = web.TCPSite(runner, address.host, address.port, backlog=backlog)
+            await site.start()
+            bound = TcpAddress(*runner.addresses[0][:2])
+            yield f"http://{bound}"
+        else:
+            site = web.UnixSite(runner, address.path, backlog=backlog)
+            await site.start()
+            yield str(address)
+    finally:
+        await runner.cleanup()
