@@ -46,6 +46,11 @@ def until(condition: Callable[[], bool], seconds: float = _START_SECONDS) -> Non
     raise AssertionError("the servers did not come so far")
 
 
+def has_synced(replica: RedisNode) -> bool:
+    """Whether it has all that its master had when it came."""
+    return "'master_link_status': 'up'" in str(replica.ask("INFO", "replication"))
+
+
 class Cluster:
     """Its nodes, running."""
 
@@ -71,7 +76,7 @@ class Cluster:
         until(lambda: all(known in str(node.ask("CLUSTER", "INFO")) for node in self.nodes))
         master = self.nodes[_MASTERS - 1]
         self.nodes[-1].ask("CLUSTER", "REPLICATE", master.ask("CLUSTER", "MYID"))
-        until(lambda: "online" in str(master.ask("INFO", "replication")))
+        until(lambda: has_synced(self.nodes[-1]))
         self.agree()
 
     def agree(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.settings.schema import Redis
-from tests.integration.topologies.cluster import until
+from tests.integration.topologies.cluster import has_synced, until
 from tests.servers import RedisNode
 
 PASSWORD: Final = "sentinel-tests"
@@ -39,7 +39,8 @@ class Watched:
         for node in self.nodes:
             node.wait()
         # Before the sentinel begins: it asks for replicas at once, and then each ten seconds.
-        until(lambda: "'connected_slaves': 2" in str(master.ask("INFO", "replication")))
+        # A replica counts as online, and as good, for up to a second before it has any content.
+        until(lambda: all(has_synced(replica) for replica in replicas))
         for node in self.nodes:
             node.ask("CONFIG", "SET", "min-replicas-to-write", 1)
         self.sentinel.start(

@@ -11,7 +11,7 @@ from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Redis
 from sidecar.store.pool import Pool
 from sidecar.sync.redis_cache import RedisCache, open_client
-from tests.integration.topologies.cluster import Cluster, cluster_running, slot_of
+from tests.integration.topologies.cluster import Cluster, cluster_running, has_synced, slot_of
 from tests.integration.topologies.sidecars import (
     CACHE,
     Administrator,
@@ -183,7 +183,7 @@ async def test_a_replica_that_takes_over_begins_a_new_epoch(
     assert await administrator.revoke(issued[1]) is Level.PUBLISHED
     await refused(sidecar, issued[1])
     cluster.agree()
-    await until(lambda: "online" in str(replica.ask("INFO", "replication")))
+    await until(lambda: has_synced(master))
 
 
 async def test_each_master_is_asked_whether_it_may_lose_writes(
