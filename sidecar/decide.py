@@ -120,9 +120,20 @@ def decide(
         credential = snapshot.credentials.find_by(route.credential, head, certificate, wall)
     if isinstance(credential, Denial):
         return replace(credential, route=route)
-    # Mostly nothing was loaded: then memory is asked directly.
-    facts = _overlaid(loaded, snapshot.memory) if loaded else snapshot.memory
-    subject = _recognize(credential, route, wall, instant, facts, snapshot, done)
+    subject: Subject | Denial | Missing | Compilation[Permissions]
+    if loaded or isinstance(credential, VerifiedCertificate):
+        facts = _overlaid(loaded, snapshot.memory) if loaded else snapshot.memory
+        subject = _recognize(credential, route, wall, instant, facts, snapshot, done)
+    else:
+        # Mostly nothing was loaded: then memory is asked directly.
+        memory = snapshot.memory
+        known = snapshot.authorizer.known(credential[0])
+        if known is not None and _vouched(known, wall, instant, memory):
+            subject = known
+        else:
+            subject = _recognize(credential, route, wall, instant, memory, snapshot, done)
+            if known is not None and subject is known:
+                _vouch(known, credential, wall, instant, memory)
     if not isinstance(subject, Subject):
         return Missing((), subject) if isinstance(subject, Compilation) else subject
     if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
@@ -217,6 +228,27 @@ class _Recollection(_Overlay):
             return None
         self.ended = recalled.ended if self.ended is None else min(self.ended, recalled.ended)
         return recalled.fact
+
+
+def _vouched(known: Subject, wall: float, instant: float, memory: Memory) -> bool:
+    """Whether all that `_recognize` would look up and check for `known` still holds.
+
+    From its second use on memory vouches that nothing a credential depends on was forgotten or
+    replaced; what depends on a clock is compared here.
+    """
+    if known.vouch is None or not known.vouched_at <= wall < known.ends_at:
+        return False
+    return memory.stands(known.vouch, instant)
+
+
+def _vouch(
+    known: Subject, credential: SessionNeed | TokenNeed, wall: float, instant: float, memory: Memory
+) -> None:
+    """`known` was just recognized once more, from memory alone."""
+    fact = known.fact
+    needs = credential, UserNeed(fact.tenant, fact.subject), RolesNeed(fact.tenant)
+    known.vouch = memory.vouch(needs, instant)
+    known.vouched_at = wall
 
 
 def _recognize(

@@ -71,6 +71,10 @@ class Authorizer:
         self._graphs.clear()
         self._sets.clear()
 
+    def known(self, key: bytes) -> Subject | None:
+        """The subject compiled last for this credential; whether it may be used is not said."""
+        return self._subjects.get(key)
+
     def subject(
         self,
         key: bytes,

@@ -7,6 +7,7 @@ from typing import Final
 from sidecar.authorize.compilation import Steps, in_steps
 from sidecar.authorize.permissions import GraphIndex, PermissionSet, check, compile_rules
 from sidecar.authorize.resource import EVERYTHING, ResourceIndex, is_resource_pattern
+from sidecar.cache.memory import Vouch
 from sidecar.model.decision import Principal, RuleOrigin
 from sidecar.model.facts import Proof, RoleGrant, RoleGraph, Rule, User
 from sidecar.model.need import Absent
@@ -27,6 +28,8 @@ class Subject:
         graph: the roles of the tenant, or `ABSENT`.
         ends_at: wall-clock end: of the credential with its leeway, or of the first grant to end.
         changes_at: wall-clock instant of that first grant: from then on this is out of date.
+        vouch: while it stands, `fact`, `user` and `graph` need not be looked up; None for never.
+        vouched_at: wall-clock instant of the checks that `vouch` stands for.
     """
 
     __slots__ = (
@@ -39,6 +42,8 @@ class Subject:
         "graph",
         "principal",
         "user",
+        "vouch",
+        "vouched_at",
     )
 
     def __init__(
@@ -59,6 +64,8 @@ class Subject:
         self._scopes = permissions.scopes
         self._barring = permissions.barring
         self.changes_at = permissions.changes_at
+        self.vouch: Vouch | None = None
+        self.vouched_at = 0.0
         self.ends_at = min(fact.expires_at + leeway, permissions.changes_at)
 
     def check(self, action: str, resource: str = "") -> RuleOrigin | None:

@@ -15,7 +15,7 @@ routes that opt into last-known-good (R9) find it by `recall`. Invalidations rem
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
 from typing import Any, Final, NamedTuple
@@ -60,6 +60,8 @@ _NO_SHARD: Final = SHARDS
 # Waiting to be read anew; more than this in a moment are left to expire.
 _MOST_DUE: Final = 1000
 _SPREAD: Final = 0.2
+# Looked up at least this often, so that what is in use is seen to be in use.
+_VOUCHED_SECONDS: Final = 10.0
 
 
 class RegionStatistics(msgspec.Struct, frozen=True, gc=False):
@@ -94,11 +96,27 @@ class Recalled(NamedTuple):
     ended: float
 
 
+class Vouch(NamedTuple):
+    """Facts that were found together need not be looked up again while this stands.
+
+    Attributes:
+        shard: whose lease they need.
+        change: the shard's count of changes when they were found.
+        until: monotonic instant from which on they are looked up again in any case: one of them
+            expires or is due to be read anew, or has to be seen to be in use.
+    """
+
+    shard: int
+    change: int
+    until: float
+
+
 class Memory:
     """The first cache level. One thread only. It begins without a lease: nothing is used."""
 
     __slots__ = (
         "_ahead",
+        "_changes",
         "_due",
         "_enabled",
         "_jitter",
@@ -142,6 +160,8 @@ class Memory:
         self._due: deque[Need] = deque()
         # Looked at after each hit, hence a list and no method.
         self._leases = [0.0] * SHARDS + [_NEVER]
+        # How often anything of a shard was forgotten or replaced; the last is of tokens.
+        self._changes = [0] * (SHARDS + 1)
         # Until when facts of a shard could last be used; a lease that ends early forgets that.
         self._proven = [-_NEVER] * SHARDS + [_NEVER]
         start = sizes.entry_seconds
@@ -220,6 +240,32 @@ class Memory:
             return self._find_negative(key, now)
         return None
 
+    def vouch(self, needs: Sequence[Need], now: float) -> Vouch | None:
+        """Vouches for the facts of `needs`, just found; None where they are of several shards."""
+        until = now + _VOUCHED_SECONDS
+        shard = _NO_SHARD
+        for need in needs:
+            region, key = self._place(need)
+            kept = region.peek(key) or self._negative.peek(key)
+            if kept is None:
+                return None
+            until = min(until, kept[1], kept[2])
+            if shard != kept[3] != _NO_SHARD:
+                if shard != _NO_SHARD:
+                    return None
+                shard = kept[3]
+        return Vouch(shard, self._changes[shard] + self._changes[_NO_SHARD], until)
+
+    def stands(self, vouch: Vouch, now: float) -> bool:
+        """Whether looking the facts up at the monotonic instant `now` would find the same."""
+        shard, change, until = vouch
+        changes = self._changes
+        return (
+            now < until
+            and now < self._leases[shard]
+            and changes[shard] + changes[_NO_SHARD] == change
+        )
+
     def recall(self, need: Need, now: float, within: float) -> Recalled | None:
         """What was known about `need` and could be used less than `within` seconds before `now`.
 
@@ -246,6 +292,7 @@ class Memory:
         lifetime.watch(len(region) if now < self._leases[shard] else 0, now)
         if isinstance(found, Absent | Denial):
             if region.delete(key):
+                self._changes[shard] += 1
                 lifetime.changed()
             if self._keep_absent and _worth_keeping(found):
                 until = now + self._sizes.negative_seconds * self._stretch()
@@ -259,8 +306,10 @@ class Memory:
                 # The same object: what was compiled from it stays good.
                 found = kept[0]
             else:
+                self._changes[shard] += 1
                 lifetime.changed()
-        self._negative.delete(key)
+        if self._negative.delete(key):
+            self._changes[shard] += 1
         seconds = lifetime.seconds * self._stretch()
         refreshes = self._ahead and not isinstance(need, TokenNeed)
         due = now + _AHEAD * seconds if refreshes else _NEVER
@@ -325,15 +374,11 @@ class Memory:
     def drop(self, need: Need) -> None:
         """Forget all about `need`, which has changed."""
         region, key = self._place(need)
+        # Also where it is not known any more: what was made from it may still be in use.
+        self._changes[_NO_SHARD if isinstance(need, TokenNeed) else shard_of_need(need)] += 1
         if region.delete(key):
             self._lifetimes[need.__class__].changed()
         self._negative.delete(key)
-
-    def drop_session(self, digest: bytes) -> None:
-        """Forget the session whose token has this SHA-256 digest."""
-        if self._sessions.delete(digest):
-            self._lifetimes[SessionNeed].changed()
-        self._negative.delete(digest)
 
     def drop_tenant(self, tenant: str) -> None:
         """Forget the users and the role graph of `tenant`. O(users in memory), and rare."""
@@ -345,6 +390,7 @@ class Memory:
 
     def drop_tokens_of_key(self, issuer: str, key_ids_still_valid: AbstractSet[str]) -> None:
         """Forget the tokens of `issuer` whose key is gone, and refusals that new keys may end."""
+        self._changes[_NO_SHARD] += 1
         for key in list(self._tokens):
             kept = self._tokens.peek(key)
             token = None if kept is None else kept[0]
@@ -362,11 +408,13 @@ class Memory:
 
     def flush(self) -> None:
         """Forget everything. The leases are left to whoever sets them."""
+        self._changes[_NO_SHARD] += 1
         for region in self._regions().values():
             region.clear()
 
     def flush_shard(self, shard: int) -> None:
         """Forget all facts of one shard. O(facts in memory), and rare."""
+        self._changes[shard] += 1
         for region in self._regions().values():
             for key in list(region):
                 kept = region.peek(key)

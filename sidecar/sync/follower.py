@@ -31,10 +31,6 @@ class Forgets(Protocol):
         """Forget one fact."""
         ...
 
-    def drop_session(self, digest: bytes) -> None:
-        """Forget one session."""
-        ...
-
     def drop_tenant(self, tenant: str) -> None:
         """Forget all users and roles of a tenant."""
         ...
@@ -193,8 +189,7 @@ class Follower:
             case ChangeKind.ROLES:
                 self._drop(RolesNeed(news.tenant))
             case ChangeKind.SESSION:
-                self._memory.drop_session(news.payload)
-                self._flights.doom(SessionNeed(news.payload, news.shard))
+                self._drop(SessionNeed(news.payload, news.shard))
             case ChangeKind.TENANT:
                 self._memory.drop_tenant(news.tenant)
                 self._flights.doom_tenant(news.tenant)

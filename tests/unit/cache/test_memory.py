@@ -183,7 +183,7 @@ def test_drop_forgets_fact_and_absence(memory: Memory, need: Need, fact: Found) 
 
 def test_a_session_is_dropped_by_its_digest(memory: Memory) -> None:
     memory.put(*FACTS[0], 0.0)
-    memory.drop_session(SESSION.digest)
+    memory.drop(SESSION)
     assert memory.find(SESSION, 0.0) is None
 
 
@@ -351,7 +351,7 @@ def test_what_was_dropped_is_not_recalled(memory: Memory, need: Need, fact: Foun
 
     def tenant() -> None:
         memory.drop_tenant("acme")
-        memory.drop_session(SESSION.digest)
+        memory.drop(SESSION)
         memory.drop_tokens_of_key("https://id", set())
 
     ways = [lambda: memory.drop(need), memory.flush, tenant]
@@ -418,7 +418,7 @@ def test_the_lifetime_of_a_kind_follows_its_changes(memory: Memory) -> None:
 def test_sessions_that_end_count_as_changes_too(memory: Memory) -> None:
     for second in range(300):
         memory.put(SESSION, FACTS[0][1], float(second))
-        memory.drop_session(SESSION.digest)
+        memory.drop(SESSION)
         memory.put(SESSION, FACTS[0][1], float(second))
         memory.put(SESSION, ABSENT, float(second))
     assert memory.lifetimes()["session"] == Cache().shortest_entry_seconds
@@ -428,7 +428,7 @@ def test_what_was_not_there_has_not_changed(memory: Memory) -> None:
     for second in range(300):
         memory.put(ROLES, ABSENT, float(second))
         memory.drop(ROLES)
-        memory.drop_session(SESSION.digest)
+        memory.drop(SESSION)
     assert set(memory.lifetimes().values()) == {60.0}
 
 

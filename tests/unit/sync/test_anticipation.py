@@ -299,7 +299,7 @@ def test_news_of_a_session_is_its_end() -> None:
     assert not world.knows(SESSION)
     world.memory.put(SESSION, FACT, NOW)
     world.memory.find(SESSION, NOW)
-    world.view.drop_session(SESSION.digest)
+    world.view.drop(SESSION)
     assert not world.knows(SESSION)
     assert world.told == []
 

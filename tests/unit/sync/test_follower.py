@@ -28,9 +28,6 @@ class Recorder:
     def drop(self, need: Need) -> None:
         self.told.append(("drop", need))
 
-    def drop_session(self, digest: bytes) -> None:
-        self.told.append(("drop_session", digest))
-
     def drop_tenant(self, tenant: str) -> None:
         self.told.append(("drop_tenant", tenant))
 
@@ -84,7 +81,10 @@ ALICE = UserNeed("acme", "alice")
 EFFECTS: dict[ChangeKind, list[tuple[str, object]]] = {
     ChangeKind.USER: [("drop", ALICE), ("doom", ALICE)],
     ChangeKind.ROLES: [("drop", RolesNeed("acme")), ("doom", RolesNeed("acme"))],
-    ChangeKind.SESSION: [("drop_session", b"digest"), ("doom", SessionNeed(b"digest", 3))],
+    ChangeKind.SESSION: [
+        ("drop", SessionNeed(b"digest", 3)),
+        ("doom", SessionNeed(b"digest", 3)),
+    ],
     ChangeKind.TENANT: [("drop_tenant", "acme"), ("doom_tenant", "acme")],
     ChangeKind.FLUSH: FLUSHED,
     ChangeKind.EPOCH: [],
