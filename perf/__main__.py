@@ -107,8 +107,9 @@ class Plan:
 
 
 def _run(plan: Plan) -> list[str]:
-    """One whole run, told and written; returns what exceeds a gate."""
+    """One whole run, told and written; returns what exceeds a gate, and scenarios that failed."""
     found: dict[str, Found] = {}
+    failed: dict[str, str] = {}
     with workshop() as (folder, workload):
         outcome = Outcome([], [])
         if plan.names:
@@ -116,24 +117,27 @@ def _run(plan: Plan) -> list[str]:
         for name, scenario in plan.scenarios.items():
             place = folder / f"scenario-{name}"
             place.mkdir(mode=0o711)
-            found[name] = scenario(Site(place, 0, workload), tell)
+            try:
+                found[name] = scenario(Site(place, 0, workload), tell)
+            except RuntimeError as error:
+                failed[name] = f"scenario {name} failed: {error}"
     measures = {name: value for each in found.values() for name, value in each.measures.items()}
     verdicts = verdict.judged(outcome.figures, measures)
     if outcome.peers:
         tell(f"\n{report.table(outcome.figures, outcome.peers)}")
     tell(f"\n{verdict.table(verdicts)}\n")
-    for name, why in outcome.absent.items():
+    for name, why in (outcome.absent | failed).items():
         tell(f"without {name}: {why}")
     written = report.write(
         outcome.figures,
         outcome.peers,
         plan.seconds,
         pairs=[limit.pair for limit in verdict.limits("cpu_per_request")],
-        absent=outcome.absent,
+        absent=outcome.absent | failed,
         scenarios={name: {**each.measures, **each.details} for name, each in found.items()},
     )
     tell(f"written to {written}")
-    return verdict.exceeded(verdicts)
+    return verdict.exceeded(verdicts) + list(failed.values())
 
 
 @click.command()
