@@ -6,9 +6,11 @@ proxy that has served as well. Every session asks once through the whole proxy.
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -128,6 +130,16 @@ def baseline(app: str, log: IO[bytes]) -> float:
         return private_dirty(pid)
 
 
+def remembered_users(admin: str) -> int:
+    """How many users memory holds."""
+    with urllib.request.urlopen(admin + "/metrics") as answer:  # noqa: S310  our own listener
+        text: str = answer.read().decode()
+    found = re.search(r'^sidecar_cache_entries{region="users"} (\S+)', text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("it does not say how many users it knows")
+    return int(float(found[1]))
+
+
 def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perf-")))
@@ -139,12 +151,13 @@ def main() -> None:
         asyncio.run(migrate(stores.database_url))
         populate(stores.database_url)
         asyncio.run(make_favourites(stores.database_url, Redis(url=stores.redis_url)))
-        starts, warmed = [], 0.0
+        starts, warmed, known = [], 0.0, 0
         path = configuration(folder, stores.database_url, stores.redis_url, app, warming=True)
         command = ["perf.footprint.child", str(path)]
         for _ in range(STARTS):
             with started(command, log) as (pid, said):
                 starts.append(round(said["ready"], 3))
+                known = remembered_users(said["admin"])
                 warmed = private_dirty(pid)
         configuration(folder, stores.database_url, stores.redis_url, app, warming=False)
         with started(command, log) as (pid, said):
@@ -157,7 +170,7 @@ def main() -> None:
             uvloop.run(ask_all(url, everybody))
             second = private_dirty(pid)
         print(f"{machine.described()}")
-        print(f"ready after imports, {WARMED} users warmed: {sorted(starts)} s")
+        print(f"ready after imports, {WARMED} users wanted: {sorted(starts)} s; {known} known then")
         print(f"ready after imports, without warming: {unwarmed:.3f} s")
         for name, megabytes in (
             ("plain aiohttp + uvloop proxy", plain),
