@@ -249,6 +249,7 @@ async def test_it_is_not_ready_before_clients_can_connect(
         assert deciding.memory.statistics().users.entries == 0
 
     admin_addresses: list[str] = []
+
     @asynccontextmanager
     async def noting(*arguments: Any, **more: Any) -> AsyncIterator[str]:
         async with listening(*arguments, **more) as address:
