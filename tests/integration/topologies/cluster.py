@@ -84,7 +84,8 @@ class Cluster:
 
         def is_so() -> bool:
             views = [self.owners(node) for node in self.nodes]
-            return all(view == views[0] for view in views) and None not in views[0]
+            well = ("cluster_state:ok" in str(node.ask("CLUSTER", "INFO")) for node in self.nodes)
+            return all(view == views[0] for view in views) and None not in views[0] and all(well)
 
         until(is_so)
 

@@ -46,7 +46,8 @@ class Watched:
         self.sentinel.start(
             f"sentinel monitor {SERVICE} 127.0.0.1 {master.port} 1",
             f"sentinel auth-pass {SERVICE} {PASSWORD}",
-            f"sentinel down-after-milliseconds {SERVICE} 400",
+            # Sentinels ping each second; with less they take healthy masters for dead.
+            f"sentinel down-after-milliseconds {SERVICE} 1500",
             f"sentinel failover-timeout {SERVICE} 3000",
             arguments=["--sentinel"],
         )

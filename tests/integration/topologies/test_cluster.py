@@ -190,7 +190,7 @@ async def test_each_master_is_asked_whether_it_may_lose_writes(
     cluster: Cluster, settings: Redis
 ) -> None:
     client = open_client(settings)
-    l2 = RedisCache(client, settings.prefix, 60)
+    l2 = RedisCache(client, settings.prefix, 60, command_seconds=10.0)
     careful = without_replica(cluster)
     its = shards_of(cluster, careful)
     careful.ask("CONFIG", "SET", "min-replicas-to-write", 1)

@@ -103,7 +103,7 @@ async def test_writing_to_a_replica_is_an_error_that_leads_away_from_it(
 ) -> None:
     replica = next(node for node in watched.nodes if node is not watched.master)
     client = open_client(settings)
-    l2 = RedisCache(client, settings.prefix, 60)
+    l2 = RedisCache(client, settings.prefix, 60, command_seconds=10.0)
     try:
         known = await client.node(0)
         assert known.name == watched.master.address
