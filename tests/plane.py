@@ -25,7 +25,7 @@ from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.pool import UpstreamPool
 from sidecar.forward.request_fields import RequestFields
 from sidecar.forward.response_fields import ResponseFields
-from sidecar.forward.tls import listener_files
+from sidecar.forward.tls import TlsFiles, listener_files
 from sidecar.listen.acceptor import Acceptor
 from sidecar.listen.opening import Opening
 from sidecar.listen.server import SidecarServer
@@ -229,8 +229,10 @@ class Plane:
     server: SidecarServer
     opening: Opening
     acceptor: Acceptor
+    dialler: Dialler
     pool: UpstreamPool
     sweeper: Sweeper
+    tls: TlsFiles | None
     ended: list[Exchange] = field(default_factory=list)
 
     async def client(self, tls: ssl.SSLContext | None = None) -> RawClient:
@@ -266,7 +268,8 @@ async def running_plane(
         leeways={},
     )
     sweeper = Sweeper(sweep_seconds)
-    pool = UpstreamPool("app", upstream, Dialler("app", upstream), sweeper)
+    dialler = Dialler("app", upstream)
+    pool = UpstreamPool("app", upstream, dialler, sweeper)
     ended: list[Exchange] = []
     cookie = credentials.session.cookie if credentials.session else ""
     forwarder = Forwarder(
@@ -301,9 +304,10 @@ async def running_plane(
     runner = web.ServerRunner(server, shutdown_timeout=2.0)
     await runner.setup()
     listen = listen or Listen()
+    tls = None if listen.tls is None else listener_files(listen.tls)
     opening = Opening(
         server,
-        tls=None if listen.tls is None else listener_files(listen.tls),
+        tls=tls,
         proxies=TrustedPeers(listen.proxy_protocol_from) if listen.proxy_protocol_from else None,
     )
     acceptor = Acceptor(opening, server.is_full)
@@ -311,10 +315,17 @@ async def running_plane(
     port = listeners[0].getsockname()[1]
     await AcceptingSite(runner, server, acceptor, listeners).start()
     sweeper.start()
-    plane = Plane(port, server, opening, acceptor, pool, sweeper, ended)
+    watching = []
+    if tls is not None:
+        tls.changed = server.certificates_changed
+        watching.append(asyncio.create_task(tls.keep_fresh()))
+    plane = Plane(port, server, opening, acceptor, dialler, pool, sweeper, tls, ended)
     try:
         yield plane
     finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         await runner.cleanup()
         await pool.close()
         sweeper.stop()

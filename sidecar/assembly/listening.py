@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from sidecar.forward.dial import Dialler
-from sidecar.forward.tls import Material, TlsFiles, listener_files
+from sidecar.forward.tls import TlsFiles, listener_files
 from sidecar.listen.acceptor import Acceptor
 from sidecar.listen.descriptors import ceiling
 from sidecar.listen.opening import Opening
@@ -61,7 +61,7 @@ class TrafficListener:
         self._part = part
         self.tls = None if listen.tls is None else listener_files(listen.tls)
         if self.tls is not None:
-            self.tls.changed = self._renewed
+            self.tls.changed = server.certificates_changed
         proxies = None
         if listen.proxy_protocol == "required":
             proxies = TrustedPeers(listen.proxy_protocol_from or root.forwarded.trusted)
@@ -91,10 +91,6 @@ class TrafficListener:
             yield where
         finally:
             await runner.cleanup()
-
-    def _renewed(self, before: Material, after: Material) -> None:
-        if before.authorities != after.authorities:
-            self._server.retire_certificates()
 
 
 def url_of(listener: socket.socket, *, is_tls: bool) -> str:

@@ -9,10 +9,12 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from sidecar.clock import NEVER, stopwatch
-from sidecar.forward.connection import reset
 from sidecar.forward.exchange import Exchange
+from sidecar.listen.budget import LITTLE_BYTES
 from sidecar.listen.limits import body_reader, goes_on, refuse_unfinished
+from sidecar.listen.pace import body_due
 from sidecar.listen.state import ANSWER, BODY, CLOSED, HEAD, LINGER
+from sidecar.listen.wire import Wire
 from sidecar.model.decision import Denial
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
@@ -29,7 +31,7 @@ _LINGER_BYTES = 1_048_576
 _FIRST_REQUEST_SECONDS = 0.5
 
 
-class Downstream(asyncio.Protocol):
+class Downstream(Wire):
     """One client connection.
 
     Attributes:
@@ -38,30 +40,13 @@ class Downstream(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_begun",
-        "_body",
-        "_buffer",
-        "_drained",
-        "_exchange",
-        "_half_closed",
-        "_is_held",
-        "_is_last",
-        "_is_stalled",
-        "_peer",
-        "_pending",
-        "_reading",
-        "_searched",
-        "_server",
-        "_state",
-        "_transport",
-        "_unsent",
-        "deadline",
-        "origin",
-    )
+        "_begun", "_body", "_buffer", "_drained", "_due", "_exchange", "_half_closed", "_is_held",
+        "_is_last", "_is_stalled", "_is_told", "_peer", "_pending", "_searched", "_state",
+        "deadline", "origin",
+    )  # fmt: skip
 
     def __init__(self, server: "SidecarServer") -> None:
-        self._server = server
-        self._transport: asyncio.Transport | None = None
+        super().__init__(server)
         self._peer: Peer | None = None
         self._state = HEAD
         self._buffer = b""
@@ -69,13 +54,13 @@ class Downstream(asyncio.Protocol):
         self._pending = b""
         self._exchange: Exchange | None = None
         self._body: LengthBody | ChunkedBody | None = None
-        self._reading = True
         self._begun = True  # a new connection owes a head, as one that sent its first byte does
         self._is_held = False
         self._is_last = False
         self._is_stalled = False
+        self._is_told = False
         self._half_closed = False
-        self._unsent = 0
+        self._due = 0.0  # while held, the seconds that are left
         self._drained = 0
         self.deadline = NEVER
         self.origin: Origin | None = None
@@ -110,6 +95,7 @@ class Downstream(asyncio.Protocol):
             self._pending += data
             if len(self._pending) > self._server.limits.pipeline_bytes:
                 self._pause()
+            self._tell_budget()
 
     def eof_received(self) -> bool:
         """asyncio: the client will send no more. Complete requests are still answered."""
@@ -139,17 +125,19 @@ class Downstream(asyncio.Protocol):
     def pause_writing(self) -> None:
         """asyncio: the client does not keep up."""
         self._is_stalled = True
-        self._unsent = -1
+        self._begin_watching()
         self._arm()
         if self._exchange is not None:
             self._exchange.client_paused()
         elif self._state is HEAD:
             self._pause()
+        self._tell_budget()
 
     def resume_writing(self) -> None:
         """asyncio: it does again."""
         self._is_stalled = False
         self._arm()
+        self._tell_budget()
         if self._exchange is not None:
             self._exchange.client_resumed()
         elif self._state is HEAD:
@@ -182,35 +170,35 @@ class Downstream(asyncio.Protocol):
             seconds = deadlines.write_stall_seconds
         elif state is HEAD:
             seconds = deadlines.head_seconds if self._begun else deadlines.keep_alive_seconds
-        elif state is BODY and not self._is_held:
-            seconds = deadlines.body_idle_seconds
         elif state is LINGER:
             seconds = deadlines.linger_seconds
         else:
-            self.deadline = NEVER
+            self.deadline = self._due if state is BODY and not self._is_held else NEVER
             return
         self.deadline = self._server.now() + seconds
 
     # -- forward.exchange.Client ------------------------------------------------------------
 
-    def write(self, octets: bytes) -> None:
-        """Send a part of the response."""
-        transport = self._transport
-        if transport is not None and not transport.is_closing():
-            transport.write(octets)
-
     def hold_body(self) -> None:
         """The upstream does not keep up: read no more, and do not blame the client for it."""
-        self._is_held = True
+        if not self._is_held:
+            self._is_held = True
+            self._due -= self._server.now()
         self._pause()
         self._arm()
+        self._tell_budget()
 
     def release_body(self) -> None:
-        """Read on."""
-        self._is_held = False
-        if self._state is BODY:
+        """Read on: first what is there already, by way of the loop (others wait, too)."""
+        if self._is_held:
+            self._is_held = False
+            self._due += self._server.now()
+        if self._body is not None and self._body.is_behind:
+            asyncio.get_running_loop().call_soon(self._continue_body)
+        elif self._state is BODY:
             self._resume()
-            self._arm()
+        self._arm()
+        self._tell_budget()
 
     def exchange_ended(self, *, keep_alive: bool) -> None:
         """The response is complete: on to the next request, or the end."""
@@ -223,6 +211,8 @@ class Downstream(asyncio.Protocol):
             self._state = HEAD
             self._begun = False
             self._await_head()
+            if self._is_told:
+                self._tell_budget()
         elif self._state is CLOSED:
             return
         elif self._state is ANSWER and not self._pending and not goes_on(exchange):
@@ -260,36 +250,31 @@ class Downstream(asyncio.Protocol):
             server.begin(exchange)
             return
         self._state = BODY
-        if not self._begin_body(exchange):
+        self._body = body_reader(head.body_length, server.limits)
+        if self._body is None:
+            exchange.fail(Reason.BODY_TOO_LARGE)
             return
+        self._due = server.now() + server.deadlines.body_idle_seconds
+        self._arm()
         server.begin(exchange)
         rest = data[end + 4 :]
-        if rest and self._exchange is exchange:
+        if (rest or self._half_closed) and self._exchange is exchange:
             self._read_body(rest)
 
     def _await_rest_of_head(self, data: bytes) -> None:
         refused = refuse_unfinished(data, self._server.limits)
         if refused is not None:
             self._refuse_unread(refused)
+        elif self._half_closed:
+            self._close()
         else:
             self._buffer = data
             self._searched = max(0, len(data) - 3)
-            self._begin_head()
-
-    def _begin_head(self) -> None:
-        """The first bytes of a head are there: from now on it has to come, drop by drop or not."""
-        if not self._begun:
-            self._begun = True
-            self._arm()
-
-    def _begin_body(self, exchange: Exchange) -> bool:
-        """Whether the body may come."""
-        self._body = body_reader(exchange.head.body_length, self._server.limits)
-        if self._body is None:
-            exchange.fail(Reason.BODY_TOO_LARGE)
-            return False
-        self._arm()
-        return True
+            if not self._begun:
+                # From its first bytes on a head has to come, drop by drop or not.
+                self._begun = True
+                self._arm()
+            self._tell_budget()
 
     def _read_body(self, data: bytes) -> None:
         body = self._body
@@ -304,15 +289,34 @@ class Downstream(asyncio.Protocol):
         except BodyTooLargeError:
             exchange.fail(Reason.HEAD_TOO_LARGE)
             return
-        most = self._server.limits.body_bytes
+        server = self._server
+        most = server.limits.body_bytes
         if most and exchange.bytes_in + len(payload) > most:
             exchange.fail(Reason.BODY_TOO_LARGE)
             return
         if body.ended:
             self._state = ANSWER
             self._pending = body.rest
+        elif not self._is_held:
+            now, size = server.now(), len(payload)
+            self._due = body_due(self._due, size, now, server.limits, server.deadlines)
         self._arm()
         exchange.feed(payload, ended=body.ended)
+        if body.is_behind or not self._reading:
+            self._pause()
+            asyncio.get_running_loop().call_soon(self._continue_body)
+        elif self._half_closed and not body.ended:
+            exchange.client_lost()
+        self._tell_budget()
+
+    def _continue_body(self) -> None:
+        """Read what is left of the last octets, then go on."""
+        if self._state is not BODY or self._is_held or self._body is None:
+            return
+        if self._body.is_behind:
+            self._read_body(b"")
+        else:
+            self._resume()
 
     def _await_head(self) -> None:
         """Wait for the next request, which may have arrived already."""
@@ -387,10 +391,11 @@ class Downstream(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not transport.can_write_eof() or self._half_closed:
+        if self._half_closed:
             self._close()
             return
-        transport.write_eof()
+        if transport.can_write_eof():  # TLS knows no half-close: there the answer itself says it
+            transport.write_eof()
         self._resume()
         self._arm()
 
@@ -398,28 +403,34 @@ class Downstream(asyncio.Protocol):
         """Close when all is sent; a client that does not read is reset at the deadline."""
         self._state = CLOSED
         if self._transport is not None:
-            self._unsent = -1
+            self._begin_watching()
             self._arm()
             self._transport.close()
 
     def _reset(self) -> None:
         self._state = CLOSED
         self.deadline = NEVER
-        if self._transport is not None:
-            reset(self._transport)
+        self._break_off()
 
-    def _makes_progress(self) -> bool:
-        """Whether the client has read anything since the last look."""
-        before = self._unsent
-        self._unsent = self._transport.get_write_buffer_size() if self._transport else 0
-        return before < 0 or self._unsent < before
+    # -- budget.Holder ----------------------------------------------------------------------
 
-    def _pause(self) -> None:
-        if self._reading and self._transport is not None and not self._transport.is_closing():
-            self._reading = False
-            self._transport.pause_reading()
+    def _tell_budget(self) -> None:
+        """Tell when more than a little is kept, or was."""
+        if self._is_told or self.kept_bytes() > LITTLE_BYTES:
+            self._is_told = self._server.budget.tell(self)
 
-    def _resume(self) -> None:
-        if not self._reading and self._transport is not None and not self._transport.is_closing():
-            self._reading = True
-            self._transport.resume_reading()
+    def kept_bytes(self) -> int:
+        """Octets that wait: of requests, for us or the upstream; of answers, for the client."""
+        size = len(self._buffer) + len(self._pending)
+        if self._body is not None and self._exchange is not None:
+            size += self._body.waiting + self._exchange.kept_bytes
+        if self._is_stalled and self._transport is not None:
+            size += self._transport.get_write_buffer_size()
+        return size
+
+    def shed(self) -> None:
+        """Memory for all clients is used up, and this one holds a large part of it."""
+        if self._is_stalled or self._exchange is None:
+            self._reset_telling()
+        else:
+            self._exchange.fail(Reason.OVERLOADED)

@@ -6,6 +6,8 @@ from sidecar.model.reason import Reason
 from sidecar.parse.body import ChunkedBody, LengthBody
 from sidecar.settings.schema import Limits
 
+# Read before others have their turn: half a millisecond's work.
+_CHUNKS_AT_ONCE = 1024
 # The longest method and version beside a target, with room to spare.
 _START_LINE_BYTES = 64
 
@@ -30,7 +32,7 @@ def goes_on(exchange: Exchange | None) -> bool:
 def body_reader(length: int | None, limits: Limits) -> LengthBody | ChunkedBody | None:
     """What reads a body of the announced `length` (None: chunked); None where it is too large."""
     if length is None:
-        return ChunkedBody(limits.chunk_line_bytes, limits.trailer_bytes)
+        return ChunkedBody(limits.chunk_line_bytes, limits.trailer_bytes, _CHUNKS_AT_ONCE)
     if limits.body_bytes and length > limits.body_bytes:
         return None
     return LengthBody(length)

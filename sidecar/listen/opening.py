@@ -67,7 +67,8 @@ class Opening:
                 await self._hand_over(sock, downstream)
             # Lost in the middle of a handshake is no error to uvloop.
             is_open = not self._server.is_expected(downstream)
-            self.failed["reset"] += not is_open
+            if not is_open:
+                self.failed["reset"] += 1
         except (OSError, ProxyMalformedError, _UntrustedError) as error:
             self.failed[_cause(error)] += 1
         finally:

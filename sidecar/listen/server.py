@@ -10,6 +10,8 @@ from aiohttp import web
 from sidecar.authenticate.certificate import read_certificate
 from sidecar.clock import Sweeper
 from sidecar.forward.exchange import Exchange, Forwarder
+from sidecar.forward.tls import Material
+from sidecar.listen.budget import Budget
 from sidecar.listen.downstream import Downstream
 from sidecar.listen.trust import TrustedPeers, plain_address
 from sidecar.model.certificate import ClientCertificate
@@ -59,6 +61,7 @@ class SidecarServer(web.Server):
             target_bytes=settings.limits.target_bytes, most_fields=settings.limits.fields
         )
         self.now: Final = asyncio.get_running_loop().time
+        self.budget: Final = Budget(settings.limits.buffered_bytes)
         self.most_connections = settings.limits.connections
         self.refused_connections = 0
         self.is_accepting = False
@@ -113,6 +116,7 @@ class SidecarServer(web.Server):
     def release(self, downstream: Downstream) -> None:
         """A connection is gone, or will not come."""
         self._expected.discard(downstream)
+        self.budget.forget(downstream)
         self._downstreams.discard(downstream)
         self._sweeper.forget(downstream)
         if not self._downstreams:
@@ -135,8 +139,10 @@ class SidecarServer(web.Server):
         is_trusted = is_ours and self._trusted.includes(address)
         return Peer(address, scheme, is_trusted=is_trusted, certificate=certificate)
 
-    def retire_certificates(self) -> None:
-        """Others vouch for clients now: connections that earlier ones vouched for end soon."""
+    def certificates_changed(self, before: Material, after: Material) -> None:
+        """Files of TLS changed. Where others vouch for clients now, those of before have to go."""
+        if before.authorities == after.authorities:
+            return
         for downstream in list(self._downstreams):
             downstream.retire_certified()
 
