@@ -37,11 +37,11 @@ async def prime(world: World, users: int) -> None:
     vars(warming_module)["_REPORTED"] = 2 * users  # all in one report
     async with world.sidecar(sessions=2 * users, users=2 * users) as sibling:
         deciding = sibling.deciding
-        tokens = world.tokens[:users]
-        for token in tokens:
-            await sibling.ask(token)
-        for token in tokens * 2:
-            await sibling.ask(token)
+        for number in range(users):
+            await sibling.ask(world.tokens[number])
+            # In use means: looked up several times, which takes some ten seconds of requests.
+            for need in _needs(world, number) * 3:
+                deciding.memory.find(need, instant())
         assert deciding.warmer is not None
         await deciding.warmer.report()
 
@@ -97,8 +97,11 @@ async def hit_ratio(world: World, users: int, *, warming: bool) -> float:
 
 
 def _knows(sidecar: Sidecar, world: World, number: int) -> bool:
-    need = world.need(number)
-    tenant = f"tenant-{number % 20}"
     memory, now = sidecar.deciding.memory, instant()
-    needs = (need, UserNeed(tenant, f"user-{number}"), RolesNeed(tenant))
-    return all(memory.knows(each, now) for each in needs)
+    return all(memory.knows(each, now) for each in _needs(world, number))
+
+
+def _needs(world: World, number: int) -> list[StoreNeed]:
+    """What a request of that user needs."""
+    tenant = f"tenant-{number % 20}"
+    return [world.need(number), UserNeed(tenant, f"user-{number}"), RolesNeed(tenant)]

@@ -21,6 +21,7 @@ from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial
 from sidecar.model.head import RequestHead
 from sidecar.model.need import Absent, SessionNeed, StoreNeed
+from sidecar.model.peer import Peer
 from sidecar.model.shard import shard_of
 from sidecar.pipeline import Pipeline
 from sidecar.settings.schema import Root
@@ -53,6 +54,7 @@ class Asked:
 
     is_over = False
     request_id = b"perf"
+    peer = Peer("127.0.0.1", "http", is_trusted=False)
 
     def __init__(self, token: str) -> None:
         head = RequestHead()
@@ -127,7 +129,12 @@ class World:
             "load_seconds": 1.0,
         }
         if redis:
-            stores["redis"] = {"url": self._stack.redis_url, "prefix": "perf"}
+            # A report of all users at once takes longer than a command may.
+            stores["redis"] = {
+                "url": self._stack.redis_url,
+                "prefix": "perf",
+                "command_seconds": 5.0,
+            }
         document = {
             "upstreams": {"app": {"url": "http://127.0.0.1:1"}},
             "stores": stores,
