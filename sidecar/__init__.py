@@ -10,6 +10,7 @@ The folders carry the words of a request's journey, in order::
     route         host, method and path -> the one route that applies
     authenticate  exactly one credential -> who is asking
     authorize     who, what, on which resource -> Permit or Denial
+    limit         rates of requests, and upstreams that keep failing
     decide        the three above as one plain function
     store         PostgreSQL, where the truth is
     sync          Redis: the second cache level and the news of changes
@@ -17,6 +18,7 @@ The folders carry the words of a request's journey, in order::
     forward       one exchange with the upstream
     relay         a WebSocket session
     audit         what was decided, written down
+    gate          preflights and limits, before and after the decision
     pipeline      the life of a request, on one screen
     listen        connections of clients
     endpoints     our own HTTP applications

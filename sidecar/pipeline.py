@@ -2,6 +2,8 @@
 
 listen -> parse -> route -> authenticate -> authorize -> forward -> audit.
 
+Where there are limits or policies for pages of other sites, a gate stands before and after the
+decision.
 `listen` and `parse` have made a head of what arrived; `decide` routes, authenticates and
 authorizes without awaiting anything; only its `Permit` opens the upstream. What memory lacks is
 loaded, bounded by a deadline, and the decision made again; what takes long to compile is compiled
@@ -19,6 +21,7 @@ from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
 from sidecar.decide import MOST_ROUNDS, Snapshot, decide, decide_without_stores
 from sidecar.forward.exchange import Exchange
+from sidecar.gate import Gate
 from sidecar.model.decision import Denial, Missing, Work
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.need import Found, Need
@@ -61,6 +64,7 @@ class Pipeline:
         meters: counts.
         audit: gets a record of each exchange; None for none.
         audit_permits: whether permits are recorded, too.
+        gate: asked before and after each decision; None where there is nothing to ask.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Pipeline:
         meters: Meters,
         audit: AuditSink | None,
         audit_permits: bool,
+        gate: Gate | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._loader = loader
@@ -79,12 +84,15 @@ class Pipeline:
         self._meters = meters
         self._audit = audit
         self._audit_permits = audit_permits
+        self._gate = gate
         self._loading: set[asyncio.Task[None]] = set()
         # One slice at a time, whoever it is for: between two of them the loop serves the others.
         self._working = asyncio.Lock()
 
     def begin(self, exchange: Exchange) -> None:
         """Decide at once where memory knows enough: nearly always."""
+        if self._gate is not None and self._gate.settles(exchange):
+            return
         verdict = self._decide(exchange, {})
         if verdict.__class__ is Missing:
             task = asyncio.create_task(self._load_and_decide(exchange, verdict))
@@ -191,6 +199,8 @@ class Pipeline:
     def _conclude(self, exchange: Exchange, verdict: Permit | Denial | Missing) -> None:
         if exchange.is_over:
             return
+        if self._gate is not None:
+            verdict = self._gate.passes(exchange, verdict)
         if verdict.__class__ is Permit:
             exchange.forward(verdict)
         elif isinstance(verdict, Denial):
@@ -201,6 +211,8 @@ class Pipeline:
 
     def ended(self, exchange: Exchange) -> None:
         """Count and record an exchange that is over; also what broke (always called)."""
+        if self._gate is not None:
+            self._gate.left(exchange)
         seconds = stopwatch() - exchange.started
         meters = self._meters
         meters.bytes_in += exchange.bytes_in

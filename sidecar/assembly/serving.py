@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -34,11 +35,13 @@ from sidecar.endpoints.own import OwnEndpoints
 from sidecar.forward.answers import Answers
 from sidecar.forward.dial import Dialler
 from sidecar.forward.exchange import Forwarder
+from sidecar.forward.fuse import Fuse
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.in_process import IN_PROCESS, connect_in_process
 from sidecar.forward.pool import UpstreamPool
 from sidecar.forward.request_fields import RequestFields
 from sidecar.forward.response_fields import ResponseFields
+from sidecar.gate import Gate, gate_of
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.trust import TrustedPeers
 from sidecar.model.errors import NotFound, StoresUnavailable
@@ -127,7 +130,16 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         for pool in pools.values():
             stack.push_async_callback(pool.close)
         meters = Meters()
-        server = _traffic_server(root, deciding, pools, meters, audit, sweeper)
+        trusted = TrustedPeers(root.forwarded.trusted)
+        gate = gate_of(
+            limits=root.limits,
+            connections=root.listen.limits.connections,
+            rules=root.routes,
+            table=deciding.snapshot.routes,
+            authorizer=deciding.snapshot.authorizer,
+            is_trusted=trusted.includes,
+        )
+        server = _traffic_server(root, deciding, pools, meters, audit, sweeper, gate, trusted)
         listener = TrafficListener(root, server, part)
         part.tls_files[:] = tls_files(listener, diallers)
         await stack.enter_async_context(kept_fresh(part.tls_files))
@@ -136,7 +148,11 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
             meters,
             pools,
             lambda: _regions(deciding),
-            [*_gauges(server, deciding, audit), *accept_gauges(listener, part.tls_files)],
+            [
+                *_gauges(server, deciding, audit),
+                *accept_gauges(listener, part.tls_files),
+                *([] if gate is None else [(names.UNDER_WAY, lambda: float(gate.under_way))]),
+            ],
             [
                 (names.CLIENT_FAILED, listener.opening.failed),
                 (names.RESYNCS, deciding.follower.resyncs),
@@ -145,7 +161,10 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
                 (names.ADMIN_CALLS, {} if api is None else api.outcomes),
             ],
             [(names.NEWS_LAG, deciding.watch.lag)],
-            [(names.ENTRY_SECONDS, deciding.memory.lifetimes)],
+            [
+                (names.ENTRY_SECONDS, deciding.memory.lifetimes),
+                (names.UPSTREAM_BREAKER, partial(_breakers, pools)),
+            ],
         )
         admin = await stack.enter_async_context(
             listening(
@@ -173,6 +192,8 @@ def _traffic_server(
     meters: Meters,
     audit: AuditSink | None,
     sweeper: Sweeper,
+    gate: Gate | None,
+    trusted: TrustedPeers,
 ) -> SidecarServer:
     pipeline = Pipeline(
         snapshot=deciding.snapshot,
@@ -181,6 +202,7 @@ def _traffic_server(
         meters=meters,
         audit=audit,
         audit_permits=root.audit.permits,
+        gate=gate,
     )
     cookie = _cookie(root)
     forwarder = Forwarder(
@@ -199,7 +221,7 @@ def _traffic_server(
     return SidecarServer(
         settings=root.listen,
         forwarder=forwarder,
-        trusted=TrustedPeers(root.forwarded.trusted),
+        trusted=trusted,
         begin=pipeline.begin,
         sweeper=sweeper,
     )
@@ -209,7 +231,7 @@ def _pools(
     root: Root, diallers: dict[str, Dialler], sweeper: Sweeper, own: web.AppRunner
 ) -> dict[str, UpstreamPool]:
     pools = {
-        name: UpstreamPool(name, upstream, diallers[name], sweeper)
+        name: UpstreamPool(name, upstream, diallers[name], sweeper, _fuse(root, upstream))
         for name, upstream in root.upstreams.items()
     }
     if own.server is None:  # unreachable: the runner was set up
@@ -221,6 +243,20 @@ def _pools(
         sweeper,
     )
     return pools
+
+
+def _fuse(root: Root, upstream: Upstream) -> Fuse | None:
+    if upstream.breaker is None or not root.features.circuit_breaker:
+        return None
+    return Fuse(upstream.breaker, random.random)
+
+
+def _breakers(pools: dict[str, UpstreamPool]) -> dict[str, float]:
+    return {
+        name: float(pool.fuse.state(pool.now()))
+        for name, pool in pools.items()
+        if pool.fuse is not None
+    }
 
 
 @asynccontextmanager

@@ -174,6 +174,17 @@ class Authorizer:
             return Denial(Reason.NO_CREDENTIAL, "the route is not public", route=route)
         return Permit(SEAL, route, None, Reason.PUBLIC, None, resource, match.parameters, math.inf)
 
+    def preflight(self, match: RouteMatch) -> Permit | Denial:
+        """Permit anybody to ask what pages of other sites may do with a route, where it says so.
+
+        Args:
+            match: of the method that is asked for. Nothing but the question is permitted.
+        """
+        route = match.route
+        if route.cors is None and not route.forwards_preflights:
+            return Denial(Reason.NO_CREDENTIAL, "the route answers no preflights", route=route)
+        return Permit(SEAL, route, None, Reason.PREFLIGHT, None, "", match.parameters, math.inf)
+
     def _permissions(
         self,
         fact: Proof,

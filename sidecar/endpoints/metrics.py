@@ -20,6 +20,7 @@ class PoolCounts(Protocol):
     failed: int
     unsolicited: int
     waited: int
+    tripped: int
 
 
 class Pool(Protocol):
@@ -147,7 +148,7 @@ class Metrics:
             states.add_metric([name, "idle"], pool.idle)
             states.add_metric([name, "busy"], pool.size - pool.idle)
             counts = pool.statistics
-            for event in ("opened", "reused", "failed", "unsolicited", "waited"):
+            for event in ("opened", "reused", "failed", "unsolicited", "waited", "tripped"):
                 events.add_metric([name, event], getattr(counts, event))
         yield states
         yield events

@@ -19,6 +19,8 @@ from sidecar.settings.schema import Credentials
 _PROBLEM: Final = b"application/problem+json"
 _HTML: Final = b"text/html; charset=utf-8"
 
+# Where nothing better is known; what overloads us is mostly over within a second.
+_SOON_SECONDS: Final = 1
 # What a person can do about a status. One sentence each.
 _ADVICE: Final = {
     400: "The request could not be understood. Going back and trying again may help.",
@@ -28,6 +30,7 @@ _ADVICE: Final = {
     405: "This page cannot be used in that way.",
     408: "The request took too long to arrive.",
     413: "What was sent is too large.",
+    429: "There were too many requests. Please wait a little and try again.",
     503: "The service is busy or being restarted. Please try again in a moment.",
     504: "The application did not answer in time. Please try again in a moment.",
 }
@@ -63,7 +66,13 @@ class Answers:
         self._help = help_text
 
     def refusal(
-        self, denial: Denial, head: RequestHead, request_id: bytes, *, keep_alive: bool
+        self,
+        denial: Denial,
+        head: RequestHead,
+        request_id: bytes,
+        *,
+        keep_alive: bool,
+        fields: bytes = b"",
     ) -> bytes:
         """The whole response to a denied request.
 
@@ -72,6 +81,7 @@ class Answers:
             head: the request; its Accept chooses the form, its method whether there is a body.
             request_id: id of the exchange.
             keep_alive: whether the connection stays open.
+            fields: more fields, each ended by CRLF.
         """
         status = denial.status
         reason = _shown(denial)
@@ -80,8 +90,10 @@ class Answers:
             extra.append(b"WWW-Authenticate: " + self._challenge(denial).encode())
         if status == 405 and denial.allow:
             extra.append(b"Allow: " + ", ".join(denial.allow).encode())
-        if status == 503:
-            extra.append(b"Retry-After: 1")
+        if denial.retry_after or status == 503:
+            extra.append(b"Retry-After: %d" % (denial.retry_after or _SOON_SECONDS))
+        if fields:
+            extra.append(fields.removesuffix(b"\r\n"))
         if _wants_page(head):
             if status == 401 and self._sign_in is not None:
                 extra.append(b"Location: " + self._sign_in_location(head))
@@ -90,6 +102,13 @@ class Answers:
         else:
             body, kind = self._problem(status, reason, request_id), _PROBLEM
         return self._compose(status, body, kind, extra, head, request_id, keep_alive)
+
+    def empty(
+        self, head: RequestHead, request_id: bytes, *, keep_alive: bool, fields: bytes
+    ) -> bytes:
+        """The whole response 204 with `fields`, each ended by CRLF; arguments as of `refusal`."""
+        ending = self._ending(head, request_id, keep_alive=keep_alive)
+        return b"".join((status_line(204), fields, b"\r\n".join((*ending, b"", b""))))
 
     def _compose(
         self,
@@ -108,13 +127,17 @@ class Answers:
             # A decision is about one moment and one principal.
             b"Cache-Control: no-store",
             *extra,
-            self._request_id + b": " + request_id,
+            *self._ending(head, request_id, keep_alive=keep_alive),
         ]
+        return b"\r\n".join((*lines, b"", b"" if head.method == "HEAD" else body))
+
+    def _ending(self, head: RequestHead, request_id: bytes, *, keep_alive: bool) -> list[bytes]:
+        lines = [self._request_id + b": " + request_id]
         if not keep_alive:
             lines.append(b"Connection: close")
         elif head.minor == 0:
             lines.append(b"Connection: keep-alive")
-        return b"\r\n".join((*lines, b"", b"" if head.method == "HEAD" else body))
+        return lines
 
     def _challenge(self, denial: Denial) -> str:
         """RFC 6750 section 3.1: no error code where no credential was presented."""

@@ -230,6 +230,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_interim(exchange, answer, rest)
             return
         self._begin_body(answer, length)
+        if self._pool.fuse is not None:
+            self._pool.answered(exchange, answer.status)
         exchange.begin_response(answer, length)
         self._read_body(rest)
 

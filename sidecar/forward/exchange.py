@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from sidecar.forward.connection import UpstreamConnection
     from sidecar.forward.pool import UpstreamPool, Waiting
 
+# What an upstream can do to a request that it has: its circuit breaker hears of it.
+_FAULTS: Final = frozenset(
+    (
+        Reason.UPSTREAM_CLOSED,
+        Reason.UPSTREAM_MALFORMED,
+        Reason.UPSTREAM_TIMEOUT,
+    )
+)
 # Methods that may be sent a second time (RFC 9110 section 9.2.1).
 _SAFE: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 
@@ -105,6 +113,7 @@ class Exchange:
         started: reading of the stopwatch when the head was complete.
         permit: what allowed it, once decided.
         denial: why it was refused or failed, where it was.
+        fields: more fields of the answer, whoever gives it, each ended by CRLF.
         status: status that the client got; 0 when it got none.
         bytes_in: payload of the request so far.
         bytes_out: payload of the response so far.
@@ -126,6 +135,7 @@ class Exchange:
         "bytes_in",
         "bytes_out",
         "denial",
+        "fields",
         "head",
         "is_over",
         "is_request_sent",
@@ -150,6 +160,7 @@ class Exchange:
         self.request_id = forwarder.identifiers.request_id(head, peer)
         self.permit: Permit | None = None
         self.denial: Denial | None = None
+        self.fields = b""
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -181,21 +192,44 @@ class Exchange:
         if self.status and not self._head_out:
             self._end(keep_alive=False, broken=True)
             return
-        keep_alive = self._keep_alive and self.is_request_sent and not self._forwarder.is_draining
+        keep_alive = self._may_go_on()
         self.status = denial.status
         self._client.write(
             self._forwarder.answers.refusal(
-                denial, self.head, self.request_id, keep_alive=keep_alive
+                denial, self.head, self.request_id, keep_alive=keep_alive, fields=self.fields
             )
         )
         self._end(keep_alive=keep_alive)
 
-    def fail(self, reason: Reason) -> None:
+    def answer_empty(self, permit: Permit) -> None:
+        """Answer 204 with `fields`: what is permitted is nothing the upstream has to do with."""
+        self.permit = permit
+        keep_alive = self._may_go_on()
+        self.status = 204
+        self._client.write(
+            self._forwarder.answers.empty(
+                self.head, self.request_id, keep_alive=keep_alive, fields=self.fields
+            )
+        )
+        self._end(keep_alive=keep_alive)
+
+    def _may_go_on(self) -> bool:
+        return self._keep_alive and self.is_request_sent and not self._forwarder.is_draining
+
+    def fail(self, reason: Reason, *, retry_after: int = 0) -> None:
         """The upstream failed it, or there was no connection to be had."""
+        permit = self.permit
+        if permit is None:
+            self.refuse(Denial(reason))
+            return
+        # An upstream that waits for the rest of a request is at the mercy of its client.
+        is_asked = self._connection is not None and self.is_request_sent
         self._drop_connection()
-        route = self.permit.route if self.permit is not None else None
-        principal = self.permit.principal if self.permit is not None else None
-        self.refuse(Denial(reason, route=route, principal=principal))
+        if is_asked and reason in _FAULTS and not self.status:
+            self._forwarder.pools[permit.route.upstream].failed(self)
+        self.refuse(
+            Denial(reason, route=permit.route, principal=permit.principal, retry_after=retry_after)
+        )
 
     # -- From the client --------------------------------------------------------------------
 
@@ -287,7 +321,8 @@ class Exchange:
             length,
             self.request_id,
             keep_alive=self._keep_alive,
-            is_ours=self.permit is not None and self.permit.route.upstream == IN_PROCESS,
+            route=None if self.permit is None else self.permit.route,
+            fields=self.fields,
         )
 
     def relay(self, payload: bytes, *, ended: bool) -> None:
@@ -314,11 +349,12 @@ class Exchange:
             may_retry: nothing came back on a connection that had served before, so that the close
                 may have crossed the request.
         """
-        self._connection = None
         if self.is_over:
+            self._connection = None
             return
         replayable = self.head.method in _SAFE and self.head.body_length == 0
         if may_retry and replayable and not self._retried and self.permit is not None:
+            self._connection = None
             self._retried = True
             self._forwarder.pools[self.permit.route.upstream].serve(self, fresh=True)
             return

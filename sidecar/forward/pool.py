@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.clock import NEVER, Sweeper
 from sidecar.forward.connection import UpstreamConnection
+from sidecar.forward.fuse import Fuse
+from sidecar.limit.breaker import State
 from sidecar.model.reason import Reason
 from sidecar.parse.response import ResponseReader
 from sidecar.settings.schema import Upstream
@@ -31,6 +33,7 @@ class PoolStatistics:
         failed: connections that could not be made.
         unsolicited: connections ended because the upstream sent what nobody asked for.
         waited: exchanges that had to wait for a free connection.
+        tripped: how often the circuit breaker opened.
     """
 
     opened: int = 0
@@ -38,6 +41,7 @@ class PoolStatistics:
     failed: int = 0
     unsolicited: int = 0
     waited: int = 0
+    tripped: int = 0
 
 
 @dataclass(eq=False)
@@ -66,9 +70,18 @@ class UpstreamPool:
         settings: its limits and deadlines.
         connect: makes a connection; raises OSError or TimeoutError.
         sweeper: looks at the deadlines of its connections.
+        fuse: keeps requests from an upstream that fails; None where nothing does.
     """
 
-    def __init__(self, name: str, settings: Upstream, connect: Connect, sweeper: Sweeper) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Upstream,
+        connect: Connect,
+        sweeper: Sweeper,
+        fuse: Fuse | None = None,
+    ) -> None:
+        self.fuse: Final = fuse
         self.name: Final = name
         self.settings: Final = settings
         self.reader: Final = ResponseReader()
@@ -101,13 +114,18 @@ class UpstreamPool:
             fresh: no connection that is idle now (for the one retry of PROMISES 20); one that
                 has just served is fresh enough.
         """
-        while self._idle and not fresh:
+        fuse = self.fuse
+        if fuse is not None and not fresh and not fuse.admits(exchange, self.now()):
+            exchange.fail(Reason.UPSTREAM_UNAVAILABLE, retry_after=fuse.retry_after(self.now()))
+            return
+        # Who waits already is first: newcomers do not take what is about to be handed over.
+        while self._idle and not fresh and not self._queue:
             connection = self._idle.pop()
             if connection.is_quiet:
                 self.statistics.reused += 1
                 exchange.start_on(connection)
                 return
-        if self.size < self.settings.connections:
+        if self.size < self.settings.connections and not self._queue:
             self._open(exchange)
         elif len(self._queue) < self.settings.queue:
             self.statistics.waited += 1
@@ -166,6 +184,26 @@ class UpstreamPool:
         """A connection sent what nobody asked for."""
         self.statistics.unsolicited += 1
 
+    def answered(self, exchange: "Exchange", status: int) -> None:
+        """The upstream has begun to answer with `status`. Only asked of where there is a fuse."""
+        if self.fuse is not None:
+            self.fuse.answered(exchange, status, self.now())
+            self.statistics.tripped = self.fuse.opened
+
+    def failed(self, exchange: "Exchange") -> None:
+        """The upstream failed `exchange`: no connection, or no answer to a complete request."""
+        if self.fuse is None:
+            return
+        now = self.now()
+        self.fuse.failed(exchange, now)
+        self.statistics.tripped = self.fuse.opened
+        if self.fuse.state(now) is State.OPEN:
+            # Who waits for a connection would only find the same.
+            while self._queue:
+                self._next_waiting().fail(
+                    Reason.UPSTREAM_UNAVAILABLE, retry_after=self.fuse.retry_after(now)
+                )
+
     async def close(self) -> None:
         """End all connections, those in use too."""
         for task in list(self._connecting):
@@ -204,6 +242,7 @@ class UpstreamPool:
                 self._connecting.discard(task)
         if connection is None:
             self.statistics.failed += 1
+            self.failed(exchange)
             exchange.fail(failure or Reason.UPSTREAM_UNREACHABLE)
             self._wake()
             return

@@ -3,10 +3,13 @@
 from http import HTTPStatus
 from typing import Final
 
+from sidecar.forward.in_process import IN_PROCESS
 from sidecar.model.head import RequestHead
+from sidecar.model.route import Route
 from sidecar.parse.fields import HOP_BY_HOP, tokens
 from sidecar.parse.framing import UNTIL_CLOSE
 from sidecar.parse.response import ResponseHead
+from sidecar.route.cors import FIELDS as CORS_FIELDS
 
 # Reason phrases are ours: an upstream's may hold anything (RFC 9112 section 4).
 _STATUS_LINES: Final = {
@@ -30,6 +33,7 @@ class ResponseFields:
     def __init__(self, request_id: str, cookie: str) -> None:
         self._request_id = request_id.encode()
         self._dropped = HOP_BY_HOP | {request_id.lower().encode()}
+        self._dropped_with_cors = self._dropped | CORS_FIELDS
         self._cookie = cookie.encode()
 
     def compose(
@@ -40,7 +44,8 @@ class ResponseFields:
         request_id: bytes,
         *,
         keep_alive: bool,
-        is_ours: bool = False,
+        route: Route | None = None,
+        fields: bytes = b"",
     ) -> bytes:
         """The whole head, with its empty line.
 
@@ -50,10 +55,15 @@ class ResponseFields:
             length: of the body as the client gets it: bytes, None for chunked, or UNTIL_CLOSE.
             request_id: id of the exchange.
             keep_alive: whether the connection stays open afterwards.
-            is_ours: whether it is our own endpoints that answer: they set our cookie.
+            route: the route. Our own endpoints set our cookie; where it has a policy for pages of
+                other sites, the application's own is dropped.
+            fields: more fields, each ended by CRLF.
         """
         parts = [status_line(answer.status)]
         dropped = self._dropped
+        is_ours = route is not None and route.upstream == IN_PROCESS
+        if route is not None and route.cors is not None:
+            dropped = self._dropped_with_cors
         if b"connection" in answer.first:
             dropped = dropped.union(tokens(_values(answer, b"connection")))
         for lower, name, value in answer.fields:
@@ -70,7 +80,7 @@ class ResponseFields:
             parts.append(b"Connection: close\r\n")
         elif head.minor == 0:
             parts.append(b"Connection: keep-alive\r\n")
-        parts += (self._request_id, b": ", request_id, b"\r\n\r\n")
+        parts += (fields, self._request_id, b": ", request_id, b"\r\n\r\n")
         return b"".join(parts)
 
     @staticmethod

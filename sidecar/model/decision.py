@@ -61,6 +61,8 @@ class Denial:
         principal: who asked, where that is known.
         origin: the rule that denied, where one did.
         allow: the methods that would have been allowed, for 405 (RFC 9110 section 10.2.1).
+        retry_after: seconds after which trying again makes sense (RFC 9110 section 10.2.3); 0
+            where nothing is known about that.
     """
 
     reason: Reason
@@ -69,6 +71,7 @@ class Denial:
     principal: Principal | None = None
     origin: RuleOrigin | None = None
     allow: tuple[str, ...] = ()
+    retry_after: int = 0
 
     @property
     def status(self) -> int:

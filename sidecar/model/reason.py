@@ -16,6 +16,8 @@ class Reason(StrEnum):
     GRANTED = "granted"
     # On facts of a while ago, because no store answers and the route accepts that (R9).
     LAST_KNOWN_GOOD = "last-known-good"
+    # A browser asks whether a page of another site may send a request.
+    PREFLIGHT = "preflight"
 
     # The message itself.
     MALFORMED_REQUEST = "malformed-request"
@@ -61,6 +63,12 @@ class Reason(StrEnum):
     NOT_GRANTED = "not-granted"
     DENIED_BY_RULE = "denied-by-rule"
     MISSING_SCOPE = "missing-scope"
+    ORIGIN_NOT_ALLOWED = "origin-not-allowed"
+
+    # How much.
+    ADDRESS_RATE_EXCEEDED = "address-rate-exceeded"
+    PRINCIPAL_RATE_EXCEEDED = "principal-rate-exceeded"
+    ROUTE_RATE_EXCEEDED = "route-rate-exceeded"
 
     # Faults: ours, the stores', the upstream's.
     STORES_UNAVAILABLE = "stores-unavailable"
@@ -72,9 +80,11 @@ class Reason(StrEnum):
     UPSTREAM_CLOSED = "upstream-closed"
     UPSTREAM_MALFORMED = "upstream-malformed"
     UPSTREAM_TIMEOUT = "upstream-timeout"
+    # Its circuit breaker is open: it was not asked.
+    UPSTREAM_UNAVAILABLE = "upstream-unavailable"
 
 
-# Reason -> status of the answer (RFC 9110 section 15, RFC 6585 section 5 for 431).
+# Reason -> status of the answer (RFC 9110 section 15; RFC 6585 sections 4 and 5 for 429 and 431).
 STATUS: Final[dict[Reason, int]] = {
     Reason.MALFORMED_REQUEST: 400,
     Reason.MALFORMED_TARGET: 400,
@@ -113,6 +123,10 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.NOT_GRANTED: 403,
     Reason.DENIED_BY_RULE: 403,
     Reason.MISSING_SCOPE: 403,
+    Reason.ORIGIN_NOT_ALLOWED: 403,
+    Reason.ADDRESS_RATE_EXCEEDED: 429,
+    Reason.PRINCIPAL_RATE_EXCEEDED: 429,
+    Reason.ROUTE_RATE_EXCEEDED: 429,
     Reason.STORES_UNAVAILABLE: 503,
     Reason.KEYS_UNAVAILABLE: 503,
     Reason.OVERLOADED: 503,
@@ -122,6 +136,7 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.UPSTREAM_CLOSED: 502,
     Reason.UPSTREAM_MALFORMED: 502,
     Reason.UPSTREAM_TIMEOUT: 504,
+    Reason.UPSTREAM_UNAVAILABLE: 503,
 }
 
 PERMITS: Final[frozenset[Reason]] = frozenset(Reason) - frozenset(STATUS)

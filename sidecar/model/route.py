@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sidecar.model.cors import Cors
+
 
 class Access(StrEnum):
     """What a route asks of whoever calls it."""
@@ -43,6 +45,8 @@ class Route:
         forward_credential: whether the credential goes upstream (default: it does not).
         last_known_good_seconds: how long after they could last be used facts still permit while
             no store answers (R9); 0 for not at all.
+        cors: what pages of other sites may do; None leaves that to the application.
+        forwards_preflights: whether preflights reach the application, without a credential.
     """
 
     name: str
@@ -59,6 +63,8 @@ class Route:
     conceal: bool = False
     forward_credential: bool = False
     last_known_good_seconds: float = 0.0
+    cors: Cors | None = None
+    forwards_preflights: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

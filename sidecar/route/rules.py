@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from sidecar.model.cors import Cors
 from sidecar.model.route import Access, Evidence, Route
 from sidecar.route.table import RESERVED, RouteTable, Tree
 from sidecar.route.template import (
@@ -16,7 +17,7 @@ from sidecar.route.template import (
     parameter_names,
     parse_path,
 )
-from sidecar.settings.schema import RouteRule
+from sidecar.settings.schema import CorsRule, RouteRule
 
 # A token (RFC 9110 section 5.6.2), in upper case: method names are case-sensitive.
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
@@ -217,6 +218,19 @@ def _route(rule: RouteRule, default_upstream: str) -> Route:
         conceal=rule.conceal,
         forward_credential=rule.forward_credential,
         last_known_good_seconds=rule.last_known_good_seconds,
+        cors=None if rule.cors is None else _cors(rule.cors),
+        forwards_preflights=rule.preflight == "forward",
+    )
+
+
+def _cors(rule: CorsRule) -> Cors:
+    return Cors(
+        origins=frozenset(rule.origins),
+        methods=rule.methods,
+        headers=tuple(header.lower() for header in rule.headers),
+        exposed=rule.exposed,
+        credentials=rule.credentials,
+        max_age_seconds=rule.max_age_seconds,
     )
 
 

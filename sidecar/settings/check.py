@@ -4,8 +4,10 @@ import re
 from typing import Final
 
 from sidecar.settings.address import Address, TcpAddress, is_loopback, parse_address, parse_upstream
+from sidecar.settings.check_cors import check_cors
 from sidecar.settings.check_credentials import check_credentials
 from sidecar.settings.check_fields import check_fields
+from sidecar.settings.check_limits import check_limits
 from sidecar.settings.check_redis import check_redis
 from sidecar.settings.check_tls import check_tls
 from sidecar.settings.checker import Checker
@@ -27,6 +29,8 @@ def check(root: Root, positions: Positions, findings: Findings) -> None:
     check_credentials(root, checker)
     check_fields(root, checker)
     check_tls(root, checker)
+    check_limits(root, checker)
+    check_cors(root, checker)
     check_texts(root, checker)
 
 

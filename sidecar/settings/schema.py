@@ -67,7 +67,10 @@ class Deadlines(Settings, frozen=True):
     write_stall_seconds: Positive = 30.0
     # What is still coming after an early refusal is drained this long (RFC 9112 section 9.6).
     linger_seconds: Positive = 2.0
-    # On SIGTERM: what is in flight may finish.
+    # On SIGTERM: from turning unready to the first sign of ending. Load balancers that look at
+    # /readyz should have noticed by then; 0 where nothing does.
+    drain_delay_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    # After that: what is in flight may finish.
     drain_seconds: Positive = 25.0
 
 
@@ -151,6 +154,31 @@ class UpstreamTls(Settings, frozen=True):
     reload_seconds: Positive = 10.0
 
 
+class Breaker(Settings, frozen=True):
+    """When an upstream that keeps failing is left alone (503 at once), and for how long.
+
+    A failure is: no connection, no answer in time, a malformed one, or none at all.
+
+    Attributes:
+        statuses: answers that count as failures, too, such as 502 or 503. None by default: an
+            application that answers is there, and its errors are its own.
+    """
+
+    # In a row. At once after one failure would be a reaction to chance.
+    failures: Count = 5
+    # Or this share of the requests of the last `window_seconds`...
+    share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    # ...where there were at least so many.
+    least_requests: Count = 20
+    # Long enough for a share to mean something, short enough to be about now.
+    window_seconds: Positive = 10.0
+    # Then nothing is sent for so long (a quarter more or less, by chance); one request tries...
+    open_seconds: Positive = 1.0
+    # ...and if it fails, too, twice as long, at most this.
+    longest_open_seconds: Positive = 30.0
+    statuses: tuple[Annotated[int, Meta(ge=500, le=599)], ...] = ()
+
+
 class Upstream(Settings, frozen=True):
     """An application we stand before.
 
@@ -184,6 +212,9 @@ class Upstream(Settings, frozen=True):
     head_bytes: Count = 65_536
     # Host as the client sent it, or the upstream's own.
     keep_host: bool = True
+    # `null` is none: where there is but one application to ask, trying is better than guessing
+    # that it is still down (docs/limits.md).
+    breaker: Breaker | None = None
 
 
 class Postgres(Settings, frozen=True):
@@ -402,6 +433,64 @@ class Forwarded(Settings, frozen=True):
     request_id: str = "X-Request-Id"
 
 
+class Rate(Settings, frozen=True):
+    """A limit of requests; the first one too many gets 429. Each sidecar counts for itself.
+
+    Attributes:
+        per: whose requests are counted together: ``address``, one client's (an IPv6 /64), before
+            any credential is looked at; ``principal``, one user's or workload's, where it is known
+            who asks; ``route``, all of a route.
+        requests: that many...
+        seconds: ...in this time.
+        burst: that many at once, after a pause; left out, as many as `requests`.
+    """
+
+    per: Literal["address", "principal", "route"]
+    requests: Count
+    seconds: Positive = 1.0
+    burst: Count | None = None
+
+
+class Overload(Settings, frozen=True):
+    """How much is let through.
+
+    Attributes:
+        rates: limits for all routes, by the name that clients are told; a route may have more.
+    """
+
+    rates: dict[str, Rate] = {}
+    # Addresses or principals that each of them counts apart, about 0.2 KB each. When there are
+    # more at a time, those that came last share some buckets; nobody's is forgotten for them.
+    buckets: Count = 50_000
+    # `RateLimit` and `RateLimit-Policy` stand in refusals, or in all answers.
+    rate_fields: Literal["refusals", "always"] = "refusals"
+    # Requests under way, all clients together; the next is refused at once. (503) By default as
+    # many as connections (listen.limits.connections), each of which has one at a time.
+    requests: Count = 10_000
+
+
+class CorsRule(Settings, frozen=True):
+    """What pages of other sites may do with a route. Preflights are answered by us.
+
+    Attributes:
+        origins: ``https://app.example``, as browsers write them: scheme, host, and a port that is
+            not the scheme's own; ``null`` for pages without one; ``*`` for any page, without
+            `credentials`.
+        methods: that may be asked for; none given means those of the route.
+        headers: fields that pages may set beyond what they always may, e.g. ``Authorization``.
+        exposed: fields of answers that pages may read beyond what they always may.
+        credentials: whether the browser sends cookies along.
+    """
+
+    origins: Annotated[tuple[str, ...], Meta(min_length=1)]
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    exposed: tuple[str, ...] = ()
+    credentials: bool = False
+    # How long browsers need not ask again; they have bounds of their own (Chrome: two hours).
+    max_age_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 600
+
+
 class RouteRule(Settings, frozen=True):
     """One route. The most specific route that matches a request decides.
 
@@ -423,6 +512,11 @@ class RouteRule(Settings, frozen=True):
         forward_credential: let the credential go upstream; by default it does not.
         last_known_good_seconds: while no store answers, decide on what could be used at most this
             long ago: a revocation made meanwhile is not seen (docs/degradation.md). 0 answers 503.
+        rates: limits of this route, beside those of all (`limits.rates`), by name.
+        cors: which pages of other sites may use it; left out, the application says so itself, if
+            preflights get there.
+        preflight: ``forward`` lets preflights through to the application, whoever sends them;
+            ``decide`` decides about them as about any OPTIONS request, unless there is `cors`.
         name: for logs and metrics; made from methods and path when left out.
     """
 
@@ -440,6 +534,9 @@ class RouteRule(Settings, frozen=True):
     forward_credential: bool = False
     # An hour is the most: nobody should learn later than that that they were let go.
     last_known_good_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    rates: dict[str, Rate] = {}
+    cors: CorsRule | None = None
+    preflight: Literal["decide", "forward"] = "decide"
     name: str | None = None
 
 
@@ -514,6 +611,9 @@ class Features(Settings, frozen=True):
     sign_in_warming: bool = True
     # The outcome for one principal, route and resource is remembered while nothing changes.
     decision_memo: bool = True
+    # Upstreams that have a `breaker` are left alone when they keep failing. Of all flags the only
+    # one that changes answers: 503 at once instead of 502 or 504 after a while.
+    circuit_breaker: bool = True
 
 
 class Audit(Settings, frozen=True):
@@ -544,6 +644,7 @@ class Root(Settings, frozen=True):
     forwarded: Forwarded = field(default_factory=Forwarded)
     cache: Cache = field(default_factory=Cache)
     features: Features = field(default_factory=Features)
+    limits: Overload = field(default_factory=Overload)
     audit: Audit = field(default_factory=Audit)
     # Bodies of refusals name the request id; operators may add a line of help, e.g. a contact.
     help_text: str = ""

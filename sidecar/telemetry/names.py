@@ -83,6 +83,15 @@ UPSTREAM_CONNECTIONS: Final = Metric(
     "Connections to upstreams, by state.",
     ("upstream", "state"),
 )
+UPSTREAM_BREAKER: Final = Metric(
+    "sidecar_upstream_breaker",
+    "gauge",
+    "Circuit breakers of upstreams: 0 closed, 1 half-open, 2 open.",
+    ("upstream",),
+)
+UNDER_WAY: Final = Metric(
+    "sidecar_requests_under_way", "gauge", "Requests under way, where limits are configured."
+)
 UPSTREAM_EVENTS: Final = Metric(
     "sidecar_upstream_events",
     "counter",
