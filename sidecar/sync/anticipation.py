@@ -233,10 +233,6 @@ class Revalidating:
         self._memory.drop(need)
         self._changed(used)
 
-    def drop_session(self, digest: bytes) -> None:
-        """Forget one session."""
-        self._memory.drop(SessionNeed(digest, 0))
-
     def drop_tenant(self, tenant: str) -> None:
         """Forget all users and the role graph of a tenant; users are too many to be read again."""
         used = self._is_used(RolesNeed(tenant))

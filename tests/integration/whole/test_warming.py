@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.assembly import serving
+from sidecar.cache import memory as memory_module
 from sidecar.sync import warming as warming_module
 from sidecar.sync.warming import Warmer
 from tests.integration.whole.conftest import Start
@@ -23,6 +24,8 @@ async def test_a_start_has_in_memory_what_its_sibling_uses(
         if warmer._memory.in_use(1):
             told.set()
 
+    # Each request counts as use, not only one in ten seconds.
+    monkeypatch.setattr(memory_module, "_VOUCHED_SECONDS", 0.0)
     monkeypatch.setattr(warming_module, "_REPORT_SECONDS", 0.02)
     monkeypatch.setattr(Warmer, "report", reported)
     async with start() as sibling:
