@@ -71,6 +71,11 @@ class TrafficListener:
             listen.limits.connections, sum(each.connections for each in root.upstreams.values())
         )
 
+    @property
+    def refused_late(self) -> int:
+        """Connections beyond the ceiling that several accepted at once had hidden."""
+        return self._server.refused_connections
+
     @asynccontextmanager
     async def accepting(self) -> AsyncIterator[str]:
         """Accept as long as the context lasts; gives the URL with its real port.
@@ -125,7 +130,7 @@ def accept_gauges(
     """What accepting and TLS count."""
     acceptor = listener.acceptor
     gauges: list[tuple[names.Metric, Callable[[], float]]] = [
-        (names.CLIENT_REFUSED, lambda: float(acceptor.refused)),
+        (names.CLIENT_REFUSED, lambda: float(acceptor.refused + listener.refused_late)),
         (names.ACCEPT_PAUSES, lambda: float(acceptor.pauses)),
     ]
     if files:
