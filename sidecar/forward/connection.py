@@ -96,9 +96,9 @@ class UpstreamConnection(asyncio.Protocol):
         return self.is_open and not self._poll.poll(0)
 
     @property
-    def _is_flushed(self) -> bool:
-        """Whether all that was written has left: what nobody reads must not hold up the next."""
-        return self._transport is not None and self._transport.get_write_buffer_size() == 0
+    def unsent(self) -> int:
+        """Octets that were written and have not left."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def start(self, exchange: "Exchange", head: bytes) -> None:
         """Begin an exchange by sending its head (perhaps with the first part of its body)."""
@@ -287,7 +287,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._exchange = None
         self.served += 1
-        if self._reusable and not body.rest and exchange.is_request_sent and self._is_flushed:
+        if self._reusable and not body.rest and exchange.is_request_sent and not self.unsent:
             self._pool.give_back(self)
         else:
             self.discard()

@@ -233,6 +233,10 @@ class Exchange:
 
     # -- From the client --------------------------------------------------------------------
 
+    def be_last(self) -> None:
+        """The client's connection ends with this exchange; its answer will say so."""
+        self._keep_alive = False
+
     def feed(self, payload: bytes, *, ended: bool) -> None:
         """A part of the request's body, as payload; `ended` with the last."""
         self.bytes_in += len(payload)
@@ -248,6 +252,12 @@ class Exchange:
             # Not decided or not connected yet: keep this much and read no more.
             self._early.append(framed)
             self.hold_client()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Octets of the request's body that the upstream has not taken yet."""
+        unsent = 0 if self._connection is None else self._connection.unsent
+        return unsent + sum(map(len, self._early))
 
     def client_lost(self) -> None:
         """The client went away: nobody waits for the answer."""

@@ -248,6 +248,8 @@ class Downstream(Wire):
             self.deadline = NEVER  # as `_arm` would: a client that is stalled is not read
             self._pending = data[end + 4 :]
             server.begin(exchange)
+            if self._pending:
+                self._tell_budget()
             return
         self._state = BODY
         self._body = body_reader(head.body_length, server.limits)
@@ -433,4 +435,5 @@ class Downstream(Wire):
         if self._is_stalled or self._exchange is None:
             self._reset_telling()
         else:
+            self._exchange.be_last()
             self._exchange.fail(Reason.OVERLOADED)

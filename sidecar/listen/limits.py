@@ -17,10 +17,11 @@ def refuse_unfinished(head: bytes, limits: Limits) -> Denial | None:
 
     An empty line may stand before the head (RFC 9112 section 2.2).
     """
+    longest = limits.target_bytes + _START_LINE_BYTES
+    if len(head) > longest and head.find(b"\r\n", 2, longest + 2) < 0:
+        return Denial(Reason.TARGET_TOO_LONG, f"over {limits.target_bytes} bytes")
     if len(head) > limits.head_bytes:
         return Denial(Reason.HEAD_TOO_LARGE, f"over {limits.head_bytes} bytes")
-    if len(head) > limits.target_bytes + _START_LINE_BYTES and head.find(b"\r\n", 2) < 0:
-        return Denial(Reason.TARGET_TOO_LONG, f"over {limits.target_bytes} bytes")
     return None
 
 

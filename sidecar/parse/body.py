@@ -26,6 +26,8 @@ class LengthBody:
     """A body of a known number of bytes."""
 
     __slots__ = ("ended", "left", "rest")
+    is_behind: Final = False
+    waiting: Final = 0
 
     def __init__(self, length: int) -> None:
         self.left = length
@@ -132,6 +134,11 @@ class ChunkedBody:
         elif at < size:
             self._buffer = data[at:]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def waiting(self) -> int:
+        """Octets that `feed` was given and has not read."""
+        return len(self._buffer)
 
     def _whole_chunks(self, data: bytes, at: int, pieces: list[bytes]) -> int:
         """Add chunks that are there from line to CRLF, plainly; where the rest begins.

@@ -48,6 +48,14 @@ class Limits(Settings, frozen=True):
     connections: Count = 10_000
     # Pipelined requests wait unread beyond this many bytes.
     pipeline_bytes: Count = 65_536
+    # A body that comes more slowly, over more than `body_idle_seconds`, holds a connection to the
+    # upstream for next to nothing; Kestrel's figure. 0 bounds pauses only. (408)
+    slowest_upload_bytes_per_second: Annotated[int, Meta(ge=0)] = 240
+    # The same for who reads an answer: over `write_stall_seconds`. 0 asks for some progress only.
+    slowest_download_bytes_per_second: Annotated[int, Meta(ge=0)] = 240
+    # All clients together: what waits in memory of their requests and answers. Beyond it those who
+    # hold most are cut: a fast upload waits for a slow upstream, not in our memory. (503)
+    buffered_bytes: Annotated[int, Meta(ge=1_048_576)] = 268_435_456
 
 
 class Deadlines(Settings, frozen=True):

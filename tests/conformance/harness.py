@@ -20,6 +20,7 @@ from sidecar.settings.schema import Cache, Deadlines, Listen, RouteRule
 from tests.conformance.strict import (
     AmbiguousError,
     Message,
+    differs_from_h11,
     h11_agrees,
     take_request,
     take_response,
@@ -170,6 +171,34 @@ class Bench:
             other = b"canary-%d" % next(_numbers)
             received = await self._converse(canary.replace(number, other) + b"\r\n", whole)
             if [each.values(b"x-nonce") for each in _read_answers(received, [])] != [[other]]:
+                faults.append(f"another connection got {received!r}")
+        except TimeoutError:
+            return ["it hangs"]
+        except AmbiguousError as error:
+            return [f"the client got {error}"]
+        return [*faults, *self.faults]
+
+    async def surprises_of(self, octets: bytes, cut: Cut) -> list[str]:
+        """What is wrong with how any `octets` were treated, of what needs no expectation.
+
+        Beside the oracles (a, b, c, e, f) of `faults_of`: where h11 reads a first request at all,
+        what the upstream got first is that request. (h11 reads more than we do, never less.)
+        """
+        self.seen.clear()
+        self.faults.clear()
+        try:
+            received = await self._converse(octets, cut, ends=True)
+            answers = _read_answers(received, [])
+            faults = [fault for message in self.seen for fault in _wrong_with(message)]
+            successes = sum(int(answer.start[0]) < 300 for answer in answers)
+            if successes > len(self.seen):
+                faults.append(f"{successes} successes for {len(self.seen)} requests upstream")
+            if answers and int(answers[0].start[0]) < 300:
+                faults += differs_from_h11(octets, self.seen[0])
+            number = b"canary-%d" % next(_numbers)
+            canary = b"GET /canary HTTP/1.1\r\nHost: c\r\nX-Nonce: %b\r\n\r\n" % number
+            received = await self._converse(canary, whole, ends=True)
+            if [each.values(b"x-nonce") for each in _read_answers(received, [])] != [[number]]:
                 faults.append(f"another connection got {received!r}")
         except TimeoutError:
             return ["it hangs"]

@@ -165,3 +165,32 @@ def h11_agrees(message: Message) -> bool:
         and body == message.body
         and reader.trailing_data[0] == b""
     )
+
+
+def differs_from_h11(octets: bytes, message: Message) -> list[str]:
+    """In what h11 reads the first request in `octets` unlike `message`; nothing where it refuses.
+
+    The upstream's request differs from the client's in what we write; method, body and the query
+    are the client's.
+    """
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(octets)
+    body = b""
+    try:
+        request = reader.next_event()
+        if not isinstance(request, h11.Request):
+            return [f"h11 has no request: {request!r}"]
+        while isinstance(event := reader.next_event(), h11.Data):
+            body += bytes(event.data)
+    except h11.RemoteProtocolError:
+        return []
+    faults = []
+    if not isinstance(event, h11.EndOfMessage):
+        faults.append("h11 waits for more of the body")
+    if request.method != message.start[0]:
+        faults.append(f"h11 reads method {request.method!r}")
+    if body != message.body:
+        faults.append(f"h11 reads body {body!r}, the upstream {message.body!r}")
+    if request.target.partition(b"?")[2] != message.start[1].partition(b"?")[2]:
+        faults.append(f"h11 reads target {request.target!r}, the upstream {message.start[1]!r}")
+    return faults
