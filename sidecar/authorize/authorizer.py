@@ -147,6 +147,7 @@ class Authorizer:
             resource,
             match.parameters,
             subject.ends_at,
+            subject,
         )
 
     def recalled(self, permit: Permit, ends_at: float) -> Permit:
@@ -165,6 +166,7 @@ class Authorizer:
             permit.resource,
             permit.parameters,
             min(permit.expires_at, ends_at),
+            permit.subject,
         )
 
     def admit(self, match: RouteMatch, resource: str = "") -> Permit | Denial:

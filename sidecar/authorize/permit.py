@@ -6,6 +6,7 @@ A test walks the syntax trees of the whole product and finds no other place that
 from collections.abc import Mapping
 from typing import Final, final
 
+from sidecar.authorize.subject import Subject
 from sidecar.model.decision import Principal, RuleOrigin
 from sidecar.model.reason import Reason
 from sidecar.model.route import Route
@@ -31,6 +32,8 @@ class Permit:
         expires_at: wall-clock instant until which this holds: the end of the credential (leeway
             included) or of the first grant to end. Later, a decision has to be made again;
             infinite on a public route.
+        subject: who asked, to be asked what else they may do, for as long as nothing changes;
+            None on a public route.
     """
 
     __slots__ = (
@@ -41,6 +44,7 @@ class Permit:
         "reason",
         "resource",
         "route",
+        "subject",
     )
 
     def __init__(
@@ -53,6 +57,7 @@ class Permit:
         resource: str,
         parameters: Mapping[str, str],
         expires_at: float,
+        subject: Subject | None = None,
     ) -> None:
         if seal is not SEAL:
             raise TypeError("only sidecar.authorize makes permits")
@@ -63,6 +68,7 @@ class Permit:
         self.resource: Final = resource
         self.parameters: Final = parameters
         self.expires_at: Final = expires_at
+        self.subject: Final = subject
 
     def __repr__(self) -> str:
         """What was permitted, to whom."""

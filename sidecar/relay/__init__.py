@@ -1,0 +1,1 @@
+"""A WebSocket session: its handshake, its frames, and who may still use it."""
