@@ -19,14 +19,13 @@ from typing import cast
 
 import uvloop
 
+from perf.load.introduction import introduced
 from perf.machine import cpu_seconds
 from perf.tls import client_context
 from perf.workload import BODY, HOST
 
 # A proxy that lost a request would otherwise be waited for without end.
 STALL_SECONDS = 5.0
-# Connections of the first pass.
-_FIRST = 8
 _STATUS = b"HTTP/1.1 200 "
 _LENGTH = b"\r\ncontent-length: %d\r\n" % len(BODY)
 _END = b"\r\n\r\n"
@@ -136,10 +135,8 @@ async def measure(
         RuntimeError: an answer was not the expected one, or a connection was lost.
     """
     run = Run(requests)
-    made = await _connected(run, port, min(_FIRST, connections), tls)
-    # What each peer has to learn about each token, it may learn in peace.
-    await _pass(run, 0.0, at_least=len(requests))
-    made += await _connected(run, port, connections - len(made), tls)
+    await introduced(port, requests, tls)
+    made = await _connected(run, port, connections, tls)
     await _pass(run, warm_up, at_least=len(requests))
     del run.latencies[:]
     spent = {name: cpu_seconds(pid) for name, pid in watched.items()}

@@ -19,11 +19,10 @@ from typing import cast
 import uvloop
 
 from perf.load.generator import STALL_SECONDS, is_whole
+from perf.load.introduction import introduced
 
 # libuv's timers have this resolution: that many requests are sent together.
 _TICK_SECONDS = 0.001
-# What the proxy has to learn about each token, it may learn in peace.
-_SLOWER = 5
 
 
 class Pace:
@@ -94,7 +93,7 @@ class Connection(asyncio.Protocol):
 async def measure(
     port: int, requests: list[bytes], connections: int, rate: float, seconds: float
 ) -> dict[str, float]:
-    """Latency at a pace, after each request was sent once at a slow one and once at the same.
+    """Latency at a pace, after each request was sent once in peace and once at that pace.
 
     Returns:
         ``requests`` that were measured; in milliseconds ``p50_ms``, ``p99_ms``, ``most_ms``.
@@ -102,12 +101,12 @@ async def measure(
     Raises:
         RuntimeError: an answer was not the expected one, or did not come.
     """
+    await introduced(port, requests)
     pace = Pace(requests)
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: Connection(pace), "127.0.0.1", port)
-    for slower in (_SLOWER, 1):
-        await _kept(pace, rate / slower, len(requests) * slower / rate)
+    await _kept(pace, rate, len(requests) / rate)
     del pace.latencies[:]
     await _kept(pace, rate, seconds)
     pace.stopping = True

@@ -1,6 +1,7 @@
 """Users who each have a connection and a token, do now this and now that, and think in between.
 
-Every answer is checked; the first that is not the expected one ends the run. Prints ``ready`` when
+Every answer is checked; the first that is not the expected one ends the run. Only who arrives may
+be told to come again (503 with Retry-After), and how often that was is told. Prints ``ready`` when
 all are connected, and at the end one line of JSON.
 """
 
@@ -18,6 +19,7 @@ from time import perf_counter
 import aiohttp
 import uvloop
 
+from perf.load.introduction import TRIES
 from perf.load.varied import CHUNK, CHUNKS
 from perf.workload import BODY, HOST, PATH
 
@@ -71,6 +73,7 @@ class Crowd:
         self.latencies = array("d")
         self.done: Counter[str] = Counter()
         self.connected = 0
+        self.came_again = 0
         self.all_connected = asyncio.Event()
         self.ending = asyncio.Event()
 
@@ -89,7 +92,7 @@ async def use(crowd: Crowd, number: int, token: str, users: int) -> None:
     async with aiohttp.ClientSession(
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
-        await do(crowd, session, DEEDS[0], token)
+        await arrive(crowd, session, token)
         crowd.connected += 1
         if crowd.connected == users:
             crowd.all_connected.set()
@@ -97,6 +100,19 @@ async def use(crowd: Crowd, number: int, token: str, users: int) -> None:
             await asyncio.sleep(chance.uniform(*THINK_SECONDS))
             deed = chance.choices(DEEDS, [each.share for each in DEEDS])[0]
             await do(crowd, session, deed, token)
+
+
+async def arrive(crowd: Crowd, session: aiohttp.ClientSession, token: str) -> None:
+    """The first request of a user, of whom the proxy knows nothing: told to retry, it does."""
+    for _ in range(TRIES):
+        fields = {"Host": HOST, "Authorization": f"Bearer {token}"}
+        async with session.get(crowd.origin + PATH, headers=fields) as answer:
+            await answer.read()
+        if answer.status != 503:
+            break
+        crowd.came_again += 1
+        await asyncio.sleep(float(answer.headers["Retry-After"]))
+    await do(crowd, session, DEEDS[0], token)
 
 
 async def do(crowd: Crowd, session: aiohttp.ClientSession, deed: Deed, token: str) -> None:
@@ -140,6 +156,7 @@ async def run(origin: str, tokens: list[str], outsider: str, seconds: float) -> 
     return {
         "users": len(tokens),
         "requests": len(ordered),
+        "came_again": crowd.came_again,
         "p50_ms": ordered[len(ordered) // 2] * 1e3,
         "p99_ms": ordered[len(ordered) * 99 // 100] * 1e3,
         "done": dict(crowd.done),

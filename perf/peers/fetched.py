@@ -15,7 +15,7 @@ from pathlib import Path
 from perf.peers.peer import AbsentError
 
 _PINS = Path(__file__).parent / "wheels.txt"
-CACHE = Path(".cache/perf").absolute()
+CACHE = Path(__file__).parents[2] / ".cache" / "perf"
 
 # Program -> the module it is built from. The newest of each that builds as a mere dependency.
 _GO = {

@@ -35,7 +35,8 @@ def run(site: Site, tell: Callable[[str], None], seconds: float = 30.0) -> Found
     growth = resident[-1] / resident[0]
     shown = " -> ".join(f"{each / 2**20:.1f}" for each in resident)
     tell(
-        f"{told['users']} users for {seconds:g} s: {told['requests']} answers, none wrong,"
+        f"{told['users']} users for {seconds:g} s: {told['requests']} answers, none wrong"
+        f" ({told['came_again']} told to come again while all arrived),"
         f" p50 {told['p50_ms']:.1f} ms, p99 {told['p99_ms']:.1f} ms, MiB resident {shown}"
     )
     details = {"seconds": seconds, "resident_bytes": resident, "cpu_seconds": spent, **told}
