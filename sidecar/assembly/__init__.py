@@ -6,5 +6,6 @@ listeners until they are told to stop.
 
 from sidecar.assembly.explaining import open_decider
 from sidecar.assembly.serving import serve
+from sidecar.assembly.workers import serve_with_workers
 
-__all__ = ["open_decider", "serve"]
+__all__ = ["open_decider", "serve", "serve_with_workers"]

@@ -29,11 +29,18 @@ class Part:
     Attributes:
         listeners: listening sockets that were opened before; none where it opens its own.
         has_siblings: whether other workers accept from the same sockets.
+        lifeline: a descriptor that can be read when we are to stop; None without one.
+        beat: to be called every `beat_seconds`, as a sign that the loop turns; None where nobody
+            looks.
+        beat_seconds: see `beat`.
         tls_files: filled when it runs: the files of TLS that a SIGHUP makes it look at.
     """
 
     listeners: Sequence[socket.socket] = ()
     has_siblings: bool = False
+    lifeline: int | None = None
+    beat: Callable[[], None] | None = None
+    beat_seconds: float = 1.0
     tls_files: list[TlsFiles] = field(default_factory=list)
 
 
@@ -116,6 +123,25 @@ async def kept_fresh(files: Sequence[TlsFiles]) -> AsyncIterator[None]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@asynccontextmanager
+async def beating(beat: Callable[[], None] | None, seconds: float) -> AsyncIterator[None]:
+    """Call `beat` every so often while the context lasts: the loop turns."""
+    if beat is None:
+        yield
+        return
+
+    async def go_on() -> None:
+        while True:
+            beat()
+            await asyncio.sleep(seconds)
+
+    task = asyncio.create_task(go_on(), name="beat")
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 def tls_files(listener: TrafficListener, diallers: Mapping[str, Dialler]) -> list[TlsFiles]:

@@ -5,7 +5,6 @@ import gc
 import logging
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -21,10 +20,12 @@ from sidecar.assembly.listening import (
     Part,
     TrafficListener,
     accept_gauges,
+    beating,
     kept_fresh,
     listening,
     tls_files,
 )
+from sidecar.assembly.log import begin_log
 from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.cache.memory import Memory, RegionStatistics
 from sidecar.clock import Sweeper, instant
@@ -73,9 +74,7 @@ def serve(root: Root, *, ready: Ready | None = None, part: Part | None = None) -
     Returns:
         The exit code: 0 after a clean end, 1 when a listener could not be opened.
     """
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    begin_log()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(root, ready, Part() if part is None else part))
@@ -91,7 +90,9 @@ async def _serve(root: Root, ready: Ready | None, part: Part) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, _look_at_files, part)
-    async with running(root, part) as (traffic, admin):
+    if part.lifeline is not None:
+        loop.add_reader(part.lifeline, stop.set)
+    async with beating(part.beat, part.beat_seconds), running(root, part) as (traffic, admin):
         # What exists now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()

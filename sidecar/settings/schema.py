@@ -123,7 +123,7 @@ class Listen(Settings, frozen=True):
     # is enough for most: it decides in microseconds.
     workers: Annotated[int, Meta(ge=1, le=64)] = 1
     # A worker whose loop has not turned for so long is killed and started again.
-    worker_hung_seconds: Positive = 10.0
+    worker_hung_seconds: Annotated[float, Meta(ge=2)] = 10.0
     proxy_protocol: Literal["off", "required"] = "off"
     proxy_protocol_from: tuple[str, ...] = ()
     # `null` is plain HTTP: for where something before us ends TLS, or nobody else listens.

@@ -77,6 +77,9 @@ TLS_EXPIRY: Final = Metric(
     "gauge",
     "Wall-clock end of the first of our own certificates to end, in seconds since the epoch.",
 )
+WORKER_STARTS: Final = Metric(
+    "sidecar_worker_starts", "counter", "Times that a worker was started, by worker.", ("worker",)
+)
 UPSTREAM_CONNECTIONS: Final = Metric(
     "sidecar_upstream_connections",
     "gauge",

@@ -19,7 +19,12 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Root]:
         roots.append(root)
         return 7
 
+    def serve_with_workers(root: Root) -> int:
+        roots.append(root)
+        return 9
+
     monkeypatch.setattr(stand_in, "serve", serve, raising=False)
+    monkeypatch.setattr(stand_in, "serve_with_workers", serve_with_workers, raising=False)
     monkeypatch.setitem(sys.modules, "sidecar.assembly", stand_in)
     return roots
 
@@ -44,6 +49,13 @@ def test_another_address(config: Path, served: list[Root]) -> None:
     call("-c", config, "--listen", "[::1]:81")
     assert served[0].listen.address == "[::1]:81"
     assert served[0].listen.backlog == 1024
+
+
+def test_several_workers(config: Path, served: list[Root]) -> None:
+    assert call("-c", config, "--workers", "3").exit_code == 9
+    assert call("-c", config, "--workers", "1").exit_code == 7
+    assert call("-c", config, "--workers", "0").exit_code == 2
+    assert [root.listen.workers for root in served] == [3, 1]
 
 
 def test_a_wrong_address_is_wrong_usage(config: Path, served: list[Root]) -> None:
