@@ -91,6 +91,7 @@ class Tiers:
         self._instant = instant
         self._flights: Flights[_Waiter] = Flights()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         self.foresees: Foresees | None = None
 
     async def load(self, need: Need, now: float) -> Loaded:
@@ -197,7 +198,8 @@ class Tiers:
         self._levels.reached(shard, seq)
 
     async def close(self) -> None:
-        """Ends the reads in the air; whoever waits gets `StoresUnavailable`."""
+        """Ends the reads in the air, for good; whoever waits gets `StoresUnavailable`."""
+        self._is_closed = True
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -230,6 +232,10 @@ class Tiers:
             self._start(flight)
 
     def _start(self, flight: Flight[_Waiter]) -> None:
+        if self._is_closed:
+            # A read that waited for one that was ended: nobody would close what it opens.
+            self._finish(flight, None, StoresUnavailable("the stores are closed"))
+            return
         task = asyncio.create_task(self._fly(flight))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

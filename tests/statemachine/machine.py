@@ -7,7 +7,6 @@ from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any, ClassVar, Final, TypeVar
 
-import uvloop
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -68,7 +67,8 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        # Not uvloop: closing that one was seen to wait for ever for a handle that nobody owned.
+        self._runner = asyncio.Runner()
         self._plane: Plane | None = None
         self._names = [tenant_name(shard) for shard in _SHARDS]
         self._sessions: list[tuple[int, Session]] = []
