@@ -100,8 +100,10 @@ def _take_head(
         if found is None:
             raise AmbiguousError(f"field {line!r}")
         fields.append((found[1].lower(), found[2]))
-    # Whatever a server might fold into a framing field counts as one (RFC 3875 section 4.1.18).
-    folded = [re.sub(rb"[^a-z0-9]", b"-", name) for name, _ in fields]
+    # Whatever a server might fold into a framing field counts as one (RFC 3875 section 4.1.18);
+    # clients fold nothing.
+    other = rb"[^a-z0-9]" if start_line is _REQUEST_LINE else rb"\A\Z"
+    folded = [re.sub(other, b"-", name) for name, _ in fields]
     if sum(name in _FRAMING for name in folded) > 1:
         raise AmbiguousError(f"several framing fields in {raw!r}")
     return start.groups(), tuple(fields), rest
