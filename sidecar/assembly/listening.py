@@ -11,6 +11,7 @@ from aiohttp import web
 from sidecar.forward.dial import Dialler
 from sidecar.forward.tls import TlsFiles, listener_files
 from sidecar.listen.acceptor import Acceptor
+from sidecar.listen.allocator import keep_buffers_apart
 from sidecar.listen.descriptors import ceiling
 from sidecar.listen.opening import Opening
 from sidecar.listen.server import SidecarServer
@@ -68,6 +69,7 @@ class TrafficListener:
         self._part = part
         self.tls = None if listen.tls is None else listener_files(listen.tls)
         if self.tls is not None:
+            keep_buffers_apart()
             self.tls.changed = server.certificates_changed
         proxies = None
         if listen.proxy_protocol == "required":
