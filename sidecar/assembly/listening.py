@@ -13,6 +13,7 @@ from sidecar.forward.tls import TlsFiles, listener_files
 from sidecar.listen.acceptor import Acceptor
 from sidecar.listen.allocator import keep_buffers_apart
 from sidecar.listen.descriptors import ceiling
+from sidecar.listen.leaving import leave
 from sidecar.listen.opening import Opening
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.site import AcceptingSite
@@ -35,6 +36,7 @@ class Part:
             looks.
         beat_seconds: see `beat`.
         tls_files: filled when it runs: the files of TLS that a SIGHUP makes it look at.
+        hurry: set when it is to end at once.
     """
 
     listeners: Sequence[socket.socket] = ()
@@ -43,6 +45,7 @@ class Part:
     beat: Callable[[], None] | None = None
     beat_seconds: float = 1.0
     tls_files: list[TlsFiles] = field(default_factory=list)
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class TrafficListener:
@@ -74,6 +77,7 @@ class TrafficListener:
         proxies = None
         if listen.proxy_protocol == "required":
             proxies = TrustedPeers(listen.proxy_protocol_from or root.forwarded.trusted)
+        server.hurry = part.hurry
         self.opening = Opening(server, tls=self.tls, proxies=proxies)
         self.acceptor = Acceptor(self.opening, server.is_full, has_siblings=part.has_siblings)
         server.most_connections = ceiling(
@@ -87,7 +91,7 @@ class TrafficListener:
 
     @asynccontextmanager
     async def accepting(self) -> AsyncIterator[str]:
-        """Accept as long as the context lasts; gives the URL with its real port.
+        """Accept as long as the context lasts, and leave in order; gives the URL with its port.
 
         Raises:
             OSError: the sockets cannot be opened.
@@ -104,6 +108,7 @@ class TrafficListener:
         try:
             yield where
         finally:
+            await leave(self._server, self._listen.deadlines.drain_delay_seconds)
             await runner.cleanup()
 
 

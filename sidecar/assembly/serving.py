@@ -64,7 +64,9 @@ Ready = Callable[[str, str], None]
 
 
 def serve(root: Root, *, ready: Ready | None = None, part: Part | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. SIGHUP looks at the files of TLS.
+    """Serve until SIGTERM or SIGINT; the same signal once more ends at once.
+
+    SIGHUP looks at the files of TLS.
 
     Args:
         root: checked settings.
@@ -72,23 +74,32 @@ def serve(root: Root, *, ready: Ready | None = None, part: Part | None = None) -
         part: what this process is of the sidecar; all of it where none is given.
 
     Returns:
-        The exit code: 0 after a clean end, 1 when a listener could not be opened.
+        The exit code: 0 after an end in order, also where its deadline broke something off; 1
+        when a listener could not be opened; 128 and the number of the signal when it came twice.
     """
     begin_log()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(root, ready, Part() if part is None else part))
+            return runner.run(_serve(root, ready, Part() if part is None else part))
     except OSError as error:
         _LOG.error("cannot listen: %s", error.strerror or error)
         return 1
-    return 0
 
 
-async def _serve(root: Root, ready: Ready | None, part: Part) -> None:
+async def _serve(root: Root, ready: Ready | None, part: Part) -> int:
     stop = asyncio.Event()
+    received: list[int] = []
+
+    def end(number: int) -> None:
+        # The same one: Ctrl-C reaches all of a group, and a supervisor passes it on as SIGTERM.
+        if number in received:
+            part.hurry.set()
+        received.append(number)
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, _look_at_files, part)
     if part.lifeline is not None:
         loop.add_reader(part.lifeline, stop.set)
@@ -101,6 +112,7 @@ async def _serve(root: Root, ready: Ready | None, part: Part) -> None:
             ready(traffic, admin)
         await stop.wait()
         _LOG.info("ending: what is in flight may finish")
+    return 128 + received[-1] if part.hurry.is_set() else 0
 
 
 def _look_at_files(part: Part) -> None:
@@ -298,7 +310,7 @@ async def _unready(server: SidecarServer, deciding: Deciding) -> str:
     Without Redis there is no lease, and PostgreSQL answers: that is slower and no reason to leave.
     Were it one, all sidecars of a Redis would leave together.
     """
-    if server.is_draining:
+    if server.is_leaving or server.is_draining:
         return "draining"
     if not server.is_accepting:
         return f"starting, {warming}" if (warming := deciding.warming) else "starting"

@@ -41,6 +41,8 @@ class SidecarServer(web.Server):
         most_connections: open ones; lowered where there are not descriptors for so many.
         refused_connections: closed at once because there were too many.
         is_accepting: whether clients can connect; set by whoever opens the listener.
+        is_leaving: whether nobody should be sent here any more (`leaving`).
+        hurry: set when what is in flight is not to be waited for.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class SidecarServer(web.Server):
         self.most_connections = settings.limits.connections
         self.refused_connections = 0
         self.is_accepting = False
+        self.is_leaving = False
+        self.hurry = asyncio.Event()
         self._trusted = trusted
         self._sweeper = sweeper
         self._downstreams: set[Downstream] = set()
@@ -156,10 +160,13 @@ class SidecarServer(web.Server):
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Wait for what is in flight, at most `timeout` seconds; then break it off."""
+        waits = [asyncio.create_task(each.wait()) for each in (self._empty, self.hurry)]
         try:
-            async with asyncio.timeout(timeout):
-                await self._empty.wait()
-        except TimeoutError:
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+        if not self._empty.is_set():
             await self._cut()
 
     async def _cut(self) -> None:
