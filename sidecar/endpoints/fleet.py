@@ -7,6 +7,7 @@ from typing import Final
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
+from yarl import URL
 
 from sidecar.endpoints.admin_reading import LARGEST_BYTES
 from sidecar.endpoints.exposition import merge
@@ -100,7 +101,8 @@ class FleetEndpoints:
             try:
                 async with session.request(
                     request.method,
-                    "http://worker" + request.path_qs,
+                    # As it came: a subject may hold an encoded slash.
+                    URL("http://worker" + request.raw_path, encoded=True),
                     headers=fields,
                     data=body,
                     allow_redirects=False,
@@ -118,7 +120,7 @@ class FleetEndpoints:
         return web.Response(status=503, text="no worker answers\n")
 
 
-def _passed(fields: "Mapping[str, str]") -> CIMultiDict[str]:
+def _passed(fields: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict(
         (name, value) for name, value in fields.items() if name.lower() not in _NOT_PASSED
     )
