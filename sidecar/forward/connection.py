@@ -106,7 +106,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._body = None
         self._interim = 0
         self.deadline = self._pool.now() + self._pool.settings.head_seconds
-        cast("asyncio.Transport", self._transport).write(head)
+        transport = self._transport
+        if transport is not None:
+            transport.write(head)
 
     def write(self, payload: bytes) -> None:
         """Send a part of the request's body, already framed."""
@@ -151,13 +153,15 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: bytes of a response, or bytes nobody asked for."""
-        if self._exchange is None:
+        exchange = self._exchange
+        body = self._body
+        if exchange is None:
             self._pool.count_unsolicited()
             self.discard()
-        elif self._body is None:
-            self._read_head(data)
+        elif body is None:
+            self._read_head(exchange, data)
         else:
-            self._read_body(data)
+            self._read_body(exchange, body, data)
 
     def eof_received(self) -> None:
         """asyncio: the upstream has sent all it will; the transport closes itself.
@@ -202,50 +206,49 @@ class UpstreamConnection(asyncio.Protocol):
 
     # -- Reading a response -----------------------------------------------------------------
 
-    def _read_head(self, data: bytes) -> None:
+    def _read_head(self, exchange: "Exchange", data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
         end = data.find(b"\r\n\r\n", self._searched)
         if end < 0 or end > self._pool.settings.head_bytes:
             if len(data) > self._pool.settings.head_bytes or b"\n\n" in data[self._searched :]:
                 # Too long; or lines end in LF alone, and this head would never be complete.
-                self._break(Reason.UPSTREAM_MALFORMED)
+                self._break(exchange, Reason.UPSTREAM_MALFORMED)
                 return
             self._buffer = data
             self._searched = max(0, len(data) - 3)
             return
         self._buffer = b""
         self._searched = 0
-        exchange = cast("Exchange", self._exchange)
         try:
             answer = self._pool.reader.read(data[: end + 4])
             length = response_length(
                 exchange.head.method, answer.status, answer.minor, answer.first, answer.repeated
             )
         except UpstreamMalformedError:
-            self._break(Reason.UPSTREAM_MALFORMED)
+            self._break(exchange, Reason.UPSTREAM_MALFORMED)
             return
         rest = data[end + 4 :]
         if answer.status < 200:
             self._read_interim(exchange, answer, rest)
             return
-        self._begin_body(answer, length)
+        body = self._begin_body(answer, length)
         if self._pool.fuse is not None:
             self._pool.answered(exchange, answer.status)
         exchange.begin_response(answer, length)
-        self._read_body(rest)
+        self._read_body(exchange, body, rest)
 
     def _read_interim(self, exchange: "Exchange", answer: ResponseHead, rest: bytes) -> None:
         self._interim += 1
         if answer.status == 101 or self._interim > _MOST_INTERIM:
             # Nobody asked for an upgrade: what follows would not be HTTP.
-            self._break(Reason.UPSTREAM_MALFORMED)
+            self._break(exchange, Reason.UPSTREAM_MALFORMED)
             return
         exchange.relay_interim(answer)
         if rest and self._exchange is exchange:
-            self._read_head(rest)
+            self._read_head(exchange, rest)
 
-    def _begin_body(self, answer: ResponseHead, length: int | None) -> None:
+    def _begin_body(self, answer: ResponseHead, length: int | None) -> BodyReader:
         first = answer.first
         self._reusable = answer.minor == 1 and length != UNTIL_CLOSE
         if length == 0 and (
@@ -263,23 +266,24 @@ class UpstreamConnection(asyncio.Protocol):
             kept = kept_seconds(first[b"keep-alive"]) - _KEPT_MARGIN_SECONDS
             self.idle_seconds = min(self._pool.settings.idle_seconds, kept)
             self._reusable = self._reusable and kept > 0
+        body: BodyReader
         if length is None:
-            self._body = ChunkedBody(_CHUNK_LINE_BYTES, _TRAILER_BYTES)
+            body = ChunkedBody(_CHUNK_LINE_BYTES, _TRAILER_BYTES)
         elif length == UNTIL_CLOSE:
-            self._body = UntilCloseBody()
+            body = UntilCloseBody()
         else:
-            self._body = LengthBody(length)
+            body = LengthBody(length)
+        self._body = body
+        return body
 
-    def _read_body(self, data: bytes) -> None:
-        body = cast("BodyReader", self._body)
-        exchange = cast("Exchange", self._exchange)
+    def _read_body(self, exchange: "Exchange", body: BodyReader, data: bytes) -> None:
         if data and body.ended:
             payload, self._reusable = b"", False
         else:
             try:
                 payload = body.feed(data) if data else b""
             except (BodyMalformedError, BodyTooLargeError):
-                self._break(Reason.UPSTREAM_MALFORMED)
+                self._break(exchange, Reason.UPSTREAM_MALFORMED)
                 return
         if not body.ended:
             self.deadline = self._pool.now() + self._pool.settings.body_idle_seconds
@@ -293,8 +297,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.discard()
         exchange.relay(payload, ended=True)
 
-    def _break(self, reason: Reason) -> None:
-        exchange = cast("Exchange", self._exchange)
+    def _break(self, exchange: "Exchange", reason: Reason) -> None:
         self.discard()
         exchange.fail(reason)
 

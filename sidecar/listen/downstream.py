@@ -241,7 +241,10 @@ class Downstream(Wire):
         if isinstance(head, Denial):
             self._refuse_unread(head)
             return
-        exchange = Exchange(server.forwarder, self, cast("Peer", self._peer), head, stopwatch())
+        peer = self._peer
+        if peer is None:  # unreachable: such a connection is closed before it is read
+            return
+        exchange = Exchange(server.forwarder, self, peer, head, stopwatch())
         self._exchange = exchange
         if exchange.is_request_sent:
             self._state = ANSWER
