@@ -61,7 +61,7 @@ class Asked:
         head.method, head.host, head.path = "GET", "app.example", "/things"
         head.first = {b"host": b"app.example", b"authorization": b"Bearer " + token.encode()}
         head.repeated = {}
-        head.upgrade = False
+        head.upgrade = None
         self.head = head
         self.answered: asyncio.Future[Permit | Denial] = asyncio.Future()
 

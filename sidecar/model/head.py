@@ -2,10 +2,36 @@
 
 from typing import Final
 
+from sidecar.model.need import SessionNeed, TokenNeed
+
 # (name in lower case, name as received, value): bytes, as they stood in the message.
 Field = tuple[bytes, bytes, bytes]
 
 NO_FIELDS: Final[dict[bytes, list[bytes]]] = {}
+
+
+class Upgrade:
+    """What a WebSocket handshake asks for (RFC 6455 section 4.1).
+
+    Attributes:
+        key: Sec-WebSocket-Key as received.
+        subprotocols: that are offered, in order.
+        extensions: that are offered: Sec-WebSocket-Extensions, all fields joined; ``b""`` for none.
+        presented: the credential, where it stands in none of the fields: what a ticket stood for,
+            or what was shown later on the open connection.
+        ticket: whether a ticket stood for it.
+    """
+
+    __slots__ = ("extensions", "key", "presented", "subprotocols", "ticket")
+
+    def __init__(
+        self, key: bytes, subprotocols: tuple[bytes, ...] = (), extensions: bytes = b""
+    ) -> None:
+        self.key = key
+        self.subprotocols = subprotocols
+        self.extensions = extensions
+        self.presented: SessionNeed | TokenNeed | None = None
+        self.ticket = False
 
 
 class RequestHead:
@@ -27,7 +53,7 @@ class RequestHead:
         body_length: announced length in bytes; 0 for no body; None for chunked.
         keep_alive: whether the client would reuse the connection.
         expects_continue: whether it waits for ``100 Continue``.
-        upgrade: whether it is a valid WebSocket upgrade.
+        upgrade: what a valid WebSocket handshake asks for; None for any other request.
     """
 
     __slots__ = (
@@ -58,7 +84,7 @@ class RequestHead:
     body_length: int | None
     keep_alive: bool
     expects_continue: bool
-    upgrade: bool
+    upgrade: Upgrade | None
 
     def values(self, name: bytes) -> list[bytes]:
         """All values of the field `name` (lower case), in order; empty when it is absent."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sidecar.model.cors import Cors
+from sidecar.model.websocket import WebSocketPolicy
 
 
 class Access(StrEnum):
@@ -47,6 +48,7 @@ class Route:
             no store answers (R9); 0 for not at all.
         cors: what pages of other sites may do; None leaves that to the application.
         forwards_preflights: whether preflights reach the application, without a credential.
+        websocket: what may pass over WebSockets; None for no WebSockets.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Route:
     last_known_good_seconds: float = 0.0
     cors: Cors | None = None
     forwards_preflights: bool = False
+    websocket: WebSocketPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

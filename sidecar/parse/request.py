@@ -18,7 +18,7 @@ from sidecar.parse.fields import SINGLE, tokens
 from sidecar.parse.framing import request_length
 from sidecar.parse.host import read_authority
 from sidecar.parse.target import read_target
-from sidecar.parse.upgrade import is_upgrade
+from sidecar.parse.upgrade import read_upgrade
 
 # RFC 9112 section 3, with single spaces and nothing lenient. The target is judged later.
 _START_LINE: Final = re.compile(
@@ -81,7 +81,7 @@ class RequestReader(FieldCollector):
         try:
             self._parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
-            pass  # llhttp's word for "Upgrade was asked for"; `is_upgrade` judges that
+            pass  # llhttp's word for "Upgrade was asked for"; `read_upgrade` judges that
         except httptools.HttpParserInvalidMethodError:
             return Denial(Reason.UNSUPPORTED_METHOD, "the method is not known")
         except httptools.HttpParserError as error:
@@ -144,14 +144,14 @@ class RequestReader(FieldCollector):
         raw = first.get(b"connection")
         if raw is None:
             head.keep_alive = head.minor == 1
-            head.upgrade = False
+            head.upgrade = None
         else:
             options = tokens(head.values(b"connection"))
             # RFC 9112 section 9.3.
             head.keep_alive = b"close" not in options and (
                 head.minor == 1 or b"keep-alive" in options
             )
-            upgrade = is_upgrade(head, options)
+            upgrade = read_upgrade(head, options)
             if isinstance(upgrade, Denial):
                 return upgrade
             head.upgrade = upgrade
@@ -182,5 +182,5 @@ def unread_head() -> RequestHead:
     head.body_length = None
     head.keep_alive = False
     head.expects_continue = False
-    head.upgrade = False
+    head.upgrade = None
     return head

@@ -17,6 +17,7 @@ from sidecar.route.template import (
     parameter_names,
     parse_path,
 )
+from sidecar.route.websocket import websocket_policy
 from sidecar.settings.schema import CorsRule, RouteRule
 
 # A token (RFC 9110 section 5.6.2), in upper case: method names are case-sensitive.
@@ -220,6 +221,7 @@ def _route(rule: RouteRule, default_upstream: str) -> Route:
         last_known_good_seconds=rule.last_known_good_seconds,
         cors=None if rule.cors is None else _cors(rule.cors),
         forwards_preflights=rule.preflight == "forward",
+        websocket=None if rule.websocket is None else websocket_policy(rule.websocket),
     )
 
 

@@ -10,6 +10,7 @@ from sidecar.settings.check_fields import check_fields
 from sidecar.settings.check_limits import check_limits
 from sidecar.settings.check_redis import check_redis
 from sidecar.settings.check_tls import check_tls
+from sidecar.settings.check_websocket import check_websocket
 from sidecar.settings.checker import Checker
 from sidecar.settings.positions import Positions
 from sidecar.settings.problem import Findings, nearest
@@ -31,6 +32,7 @@ def check(root: Root, positions: Positions, findings: Findings) -> None:
     check_tls(root, checker)
     check_limits(root, checker)
     check_cors(root, checker)
+    check_websocket(root, checker)
     check_texts(root, checker)
 
 

@@ -53,19 +53,24 @@ def _check_origins(cors: CorsRule, path: Path, checker: Checker) -> None:
             elif len(cors.origins) > 1:
                 checker.wrong(where, "means all of them: give it alone")
             continue
-        if origin == "null":
-            continue
-        found = _ORIGIN.fullmatch(origin)
-        if found is None:
-            checker.wrong(
-                where, "must be an origin as browsers write it, such as https://app.example",
-                _meant(origin) if checker.is_written(where) else "",
-            )  # fmt: skip
-        elif found["port"] and _DEFAULT_PORTS.get(found["scheme"]) == found["port"]:
-            checker.wrong(
-                where, "browsers leave out the port that its scheme has anyway",
-                origin.rpartition(":")[0] if checker.is_written(where) else "",
-            )  # fmt: skip
+        check_origin(origin, where, checker)
+
+
+def check_origin(origin: str, where: Path, checker: Checker) -> None:
+    """Whether a browser would write `origin` so."""
+    if origin == "null":
+        return
+    found = _ORIGIN.fullmatch(origin)
+    if found is None:
+        checker.wrong(
+            where, "must be an origin as browsers write it, such as https://app.example",
+            _meant(origin) if checker.is_written(where) else "",
+        )  # fmt: skip
+    elif found["port"] and _DEFAULT_PORTS.get(found["scheme"]) == found["port"]:
+        checker.wrong(
+            where, "browsers leave out the port that its scheme has anyway",
+            origin.rpartition(":")[0] if checker.is_written(where) else "",
+        )  # fmt: skip
 
 
 def _meant(origin: str) -> str:

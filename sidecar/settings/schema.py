@@ -46,6 +46,9 @@ class Limits(Settings, frozen=True):
     trailer_bytes: Count = 8_192
     # Open client connections; the next is closed at once.
     connections: Count = 10_000
+    # Open WebSockets, each of which takes a connection to an upstream for itself; the next is
+    # refused. (503)
+    websockets: Count = 10_000
     # Pipelined requests wait unread beyond this many bytes.
     pipeline_bytes: Count = 65_536
     # A body that comes more slowly, over more than `body_idle_seconds`, holds a connection to the
@@ -75,6 +78,8 @@ class Deadlines(Settings, frozen=True):
     write_stall_seconds: Positive = 30.0
     # What is still coming after an early refusal is drained this long (RFC 9112 section 9.6).
     linger_seconds: Positive = 2.0
+    # The same for a WebSocket, from one side's close frame to the other's (RFC 6455 section 7.1.1).
+    close_seconds: Positive = 2.0
     # On SIGTERM: from turning unready to the first sign of ending. Load balancers that look at
     # /readyz should have noticed by then; 0 where nothing does.
     drain_delay_seconds: Annotated[float, Meta(ge=0)] = 0.0
@@ -390,6 +395,27 @@ class CertificateNames(Settings, frozen=True):
     known_users_only: bool = True
 
 
+class WebSocketCredential(Settings, frozen=True):
+    """How a WebSocket handshake may show a credential, beside the cookie and `Authorization`.
+
+    Browsers let pages set neither fields nor cookies of other sites there, only the URL and the
+    subprotocols.
+
+    Attributes:
+        query_parameter: name of a parameter of the query that holds a session token or JWT. URLs
+            end up in histories and logs, so nothing is read from them unless it is named here.
+        ticket_parameter: name of the parameter that holds a ticket (`POST /_sidecar/tickets`),
+            which is worth nothing once it was used.
+    """
+
+    # The subprotocol `sidecar.bearer.<token>`, a session token or JWT (docs/websocket.md).
+    subprotocol: bool = True
+    query_parameter: str | None = None
+    ticket_parameter: str = "sidecar_ticket"
+    # From its issue to the handshake; pages ask for one just before.
+    ticket_seconds: Annotated[float, Meta(gt=0, le=300)] = 30.0
+
+
 class Credentials(Settings, frozen=True):
     """What is accepted as proof of who is asking.
 
@@ -405,6 +431,8 @@ class Credentials(Settings, frozen=True):
 
     token_key: Annotated[str, Meta(min_length=32)]
     session: SessionCredential | None = field(default_factory=SessionCredential)
+    # In WebSocket handshakes, beside the ways of other requests.
+    websocket: WebSocketCredential = field(default_factory=WebSocketCredential)
     issuers: tuple[Issuer, ...] = ()
     # Certificates of clients, for routes that ask for them; needs listen.tls.client_certificate.
     spiffe: tuple[Spiffe, ...] = ()
@@ -499,6 +527,54 @@ class CorsRule(Settings, frozen=True):
     max_age_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 600
 
 
+class Reauthentication(Settings, frozen=True):
+    """A message by which a client shows a fresh credential on an open WebSocket.
+
+    It is a JSON object as text; it goes to us and not to the application.
+
+    Attributes:
+        type: what marks it...
+        type_pointer: ...at this place (a JSON pointer, RFC 6901).
+        token_pointer: where the session token or JWT stands in it.
+    """
+
+    type: Annotated[str, Meta(min_length=1)] = "sidecar.authenticate"
+    type_pointer: str = "/type"
+    token_pointer: str = "/token"  # noqa: S105 - a place
+    # The client is told so long before its credential ends; 0 tells nothing.
+    announce_seconds: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class WebSocketRule(Settings, frozen=True):
+    """What may pass over WebSockets of a route (docs/websocket.md). Left out, there are none.
+
+    Attributes:
+        origins: pages that may connect, as browsers write their origins, beside those of the host
+            itself; ``*`` for any, where no cookie or certificate says who is asking.
+        reauthenticate: the message that extends a connection's life; `null` for none.
+    """
+
+    origins: tuple[str, ...] = ()
+    # Beyond, the connection is closed (1009). Frames are not kept in memory, they pass.
+    frame_bytes: Annotated[int, Meta(ge=125)] = 16_777_216
+    # All frames of a message together; compressed as they are.
+    message_bytes: Annotated[int, Meta(ge=125)] = 16_777_216
+    # The same where messages are read (message rules, `reauthenticate`): those are kept whole.
+    read_bytes: Annotated[int, Meta(ge=125)] = 1_048_576
+    # Of a client, in a second, counted over ten; beyond, the connection is closed (1008). 0 counts
+    # nothing.
+    messages_per_second: Annotated[float, Meta(ge=0)] = 0.0
+    # Without a message in either direction for so long the connection is closed (1001). 0 never:
+    # pings tell of peers that are gone.
+    idle_seconds: Annotated[float, Meta(ge=0)] = 0.0
+    # Who has sent nothing for so long is sent a ping; who then sends nothing for as long again is
+    # gone. Below what load balancers and NAT let rest (60 s and more). 0 sends none.
+    ping_seconds: Annotated[float, Meta(ge=0)] = 25.0
+    # While nobody can say whether it may go on, nothing passes; after this it is closed (1013).
+    hold_seconds: Positive = 5.0
+    reauthenticate: Reauthentication | None = None
+
+
 class RouteRule(Settings, frozen=True):
     """One route. The most specific route that matches a request decides.
 
@@ -525,6 +601,7 @@ class RouteRule(Settings, frozen=True):
             preflights get there.
         preflight: ``forward`` lets preflights through to the application, whoever sends them;
             ``decide`` decides about them as about any OPTIONS request, unless there is `cors`.
+        websocket: what may pass over WebSockets; left out, handshakes are refused (501).
         name: for logs and metrics; made from methods and path when left out.
     """
 
@@ -545,6 +622,7 @@ class RouteRule(Settings, frozen=True):
     rates: dict[str, Rate] = {}
     cors: CorsRule | None = None
     preflight: Literal["decide", "forward"] = "decide"
+    websocket: WebSocketRule | None = None
     name: str | None = None
 
 

@@ -45,7 +45,7 @@ def test_everything_of_a_head(reader: RequestReader) -> None:
     assert (head.method, head.path, head.target) == ("POST", "/a/b", b"/a/b?c=d")
     assert (head.host, head.authority) == ("example.com", b"example.com:8080")
     assert (head.minor, head.body_length, head.keep_alive) == (1, 12, True)
-    assert (head.expects_continue, head.upgrade) == (True, False)
+    assert (head.expects_continue, head.upgrade) == (True, None)
     assert head.fields[2] == (b"x-several", b"X-Several", b"one")
     assert head.values(b"x-several") == [b"one", b"two"]
     assert head.values(b"host") == [b"Example.com:8080"]
@@ -168,8 +168,23 @@ HANDSHAKE = (
 )
 
 
+def test_what_a_websocket_handshake_asks_for(reader: RequestReader) -> None:
+    fields = (
+        "Sec-WebSocket-Protocol: chat , Super.Chat",
+        "Sec-WebSocket-Protocol: v2",
+        "Sec-WebSocket-Extensions: permessage-deflate",
+        "Sec-WebSocket-Extensions: x",
+    )
+    upgrade = read(reader, "GET /ws HTTP/1.1", *HANDSHAKE, *fields).upgrade
+    assert upgrade is not None
+    assert upgrade.key == b"dGhlIHNhbXBsZSBub25jZQ=="
+    assert upgrade.subprotocols == (b"chat", b"Super.Chat", b"v2")
+    assert upgrade.extensions == b"permessage-deflate, x"
+    assert upgrade.presented is None
+
+
 def test_websocket_handshake(reader: RequestReader) -> None:
-    assert read(reader, "GET /ws HTTP/1.1", *HANDSHAKE).upgrade is True
+    assert read(reader, "GET /ws HTTP/1.1", *HANDSHAKE).upgrade is not None
 
 
 @pytest.mark.parametrize(
@@ -184,6 +199,13 @@ def test_websocket_handshake(reader: RequestReader) -> None:
         ("GET /ws HTTP/1.1", (*HANDSHAKE, HANDSHAKE[3])),
         ("GET /ws HTTP/1.1", (*HANDSHAKE, HANDSHAKE[4])),
         ("GET /ws HTTP/1.1", (*HANDSHAKE[:2], "Upgrade: h2c", HANDSHAKE[2])),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, "Upgrade: h2c")),
+        # Not the one encoding of 16 bytes.
+        ("GET /ws HTTP/1.1", (*HANDSHAKE[:4], "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZR==")),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, "Sec-WebSocket-Protocol: chat, chat")),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, "Sec-WebSocket-Protocol: chat,, chat2")),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, "Sec-WebSocket-Protocol: a b")),
+        ("GET /ws HTTP/1.1", (*HANDSHAKE, "Sec-WebSocket-Extensions: caf\xe9")),
     ],
 )
 def test_invalid_handshakes(reader: RequestReader, start: str, fields: tuple[str, ...]) -> None:
@@ -200,7 +222,7 @@ def test_invalid_handshakes(reader: RequestReader, start: str, fields: tuple[str
     ],
 )
 def test_other_upgrades_are_ignored(reader: RequestReader, fields: tuple[str, ...]) -> None:
-    assert read(reader, "GET / HTTP/1.1", "Host: h", *fields).upgrade is False
+    assert read(reader, "GET / HTTP/1.1", "Host: h", *fields).upgrade is None
 
 
 def test_the_head_of_what_could_not_be_read() -> None:
