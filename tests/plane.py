@@ -21,11 +21,13 @@ from sidecar.decide import Snapshot, decide
 from sidecar.forward.answers import Answers
 from sidecar.forward.dial import Dialler
 from sidecar.forward.exchange import Exchange, Forwarder
+from sidecar.forward.fuse import Fuse
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.pool import UpstreamPool
 from sidecar.forward.request_fields import RequestFields
 from sidecar.forward.response_fields import ResponseFields
 from sidecar.forward.tls import TlsFiles, listener_files
+from sidecar.gate import gate_of
 from sidecar.listen.acceptor import Acceptor
 from sidecar.listen.opening import Opening
 from sidecar.listen.server import SidecarServer
@@ -42,6 +44,7 @@ from sidecar.settings.schema import (
     Forwarded,
     Identity,
     Listen,
+    Overload,
     RouteRule,
     Upstream,
 )
@@ -256,6 +259,7 @@ async def running_plane(
     credentials: Credentials = CREDENTIALS,
     sweep_seconds: float = 0.02,
     memory: Memory | None = None,
+    limits: Overload | None = None,
 ) -> AsyncIterator[Plane]:
     """A data plane before the upstream at `url`; decisions from `memory`, or an empty one."""
     forwarded = forwarded or Forwarded()
@@ -269,8 +273,24 @@ async def running_plane(
     )
     sweeper = Sweeper(sweep_seconds)
     dialler = Dialler("app", upstream)
-    pool = UpstreamPool("app", upstream, dialler, sweeper)
+    fuse = None if upstream.breaker is None else Fuse(upstream.breaker, lambda: 0.5)
+    pool = UpstreamPool("app", upstream, dialler, sweeper, fuse)
+    trusted = TrustedPeers(forwarded.trusted)
+    gate = gate_of(
+        limits=limits or Overload(),
+        connections=(listen or Listen()).limits.connections,
+        rules=tuple(routes),
+        table=snapshot.routes,
+        authorizer=snapshot.authorizer,
+        is_trusted=trusted.includes,
+    )
     ended: list[Exchange] = []
+
+    def end(exchange: Exchange) -> None:
+        if gate is not None:
+            gate.left(exchange)
+        ended.append(exchange)
+
     cookie = credentials.session.cookie if credentials.session else ""
     forwarder = Forwarder(
         request_fields=RequestFields(Identity(), forwarded, cookie),
@@ -279,14 +299,18 @@ async def running_plane(
         identifiers=Identifiers(forwarded),
         pools={"app": pool},
         hosts={} if upstream.keep_host else {"app": b"upstream.example"},
-        ended=ended.append,
+        ended=end,
     )
 
     def begin(exchange: Exchange) -> None:
         if exchange.head.upgrade:
             exchange.refuse(Denial(Reason.UNSUPPORTED_UPGRADE))
             return
+        if gate is not None and gate.settles(exchange):
+            return
         verdict = decide(exchange.head, 0.0, 0.0, snapshot)
+        if gate is not None:
+            verdict = gate.passes(exchange, verdict)
         if isinstance(verdict, Denial):
             exchange.refuse(verdict)
         elif isinstance(verdict, Missing):
@@ -297,7 +321,7 @@ async def running_plane(
     server = SidecarServer(
         settings=listen or Listen(),
         forwarder=forwarder,
-        trusted=TrustedPeers(forwarded.trusted),
+        trusted=trusted,
         begin=begin,
         sweeper=sweeper,
     )
