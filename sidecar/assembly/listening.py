@@ -151,6 +151,18 @@ async def beating(beat: Callable[[], None] | None, seconds: float) -> AsyncItera
         task.cancel()
 
 
+def stop_with_supervisor(lifeline: int, stop: asyncio.Event) -> None:
+    """Set `stop` when the other end of `lifeline` is gone: nobody would start us again."""
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        # It stays readable: once is enough.
+        loop.remove_reader(lifeline)
+        stop.set()
+
+    loop.add_reader(lifeline, end)
+
+
 def tls_files(listener: TrafficListener, diallers: Mapping[str, Dialler]) -> list[TlsFiles]:
     """All files of TLS there are."""
     found = [listener.tls, *(dialler.tls for dialler in diallers.values())]

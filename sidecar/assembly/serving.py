@@ -23,6 +23,7 @@ from sidecar.assembly.listening import (
     beating,
     kept_fresh,
     listening,
+    stop_with_supervisor,
     tls_files,
 )
 from sidecar.assembly.log import begin_log
@@ -102,7 +103,7 @@ async def _serve(root: Root, ready: Ready | None, part: Part) -> int:
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, _look_at_files, part)
     if part.lifeline is not None:
-        loop.add_reader(part.lifeline, stop.set)
+        stop_with_supervisor(part.lifeline, stop)
     async with beating(part.beat, part.beat_seconds), running(root, part) as (traffic, admin):
         # What exists now stays: the collector need not look at it again.
         gc.collect()

@@ -25,7 +25,7 @@ import uvloop
 from aiohttp import web
 
 from sidecar.assembly.board import Board
-from sidecar.assembly.listening import Part, beating, url_of
+from sidecar.assembly.listening import Part, beating, stop_with_supervisor, url_of
 from sidecar.assembly.log import begin_log
 from sidecar.assembly.serving import serve
 from sidecar.assembly.supervising import Forked, Supervisor
@@ -158,7 +158,7 @@ async def _administer(crew: _Crew, place: int) -> None:
     # Ctrl-C reaches the whole group; this one goes after the workers.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    loop.add_reader(crew.lifeline, stop.set)
+    stop_with_supervisor(crew.lifeline, stop)
     endpoints = FleetEndpoints(crew.sockets, partial(_starts, crew.board))
     runner = web.AppRunner(
         endpoints.application(), access_log=None, shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS
@@ -171,7 +171,6 @@ async def _administer(crew: _Crew, place: int) -> None:
         async with beating(partial(_beat, crew.board, place), _beat_seconds(crew.root)):
             await stop.wait()
     finally:
-        loop.remove_reader(crew.lifeline)
         await runner.cleanup()
 
 
