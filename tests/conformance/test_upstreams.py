@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -253,7 +253,6 @@ TABLE: Final[dict[str, tuple[str, list[Probe]]]] = {
             Probe(OK + b"\r\n", b"ok", stays=True),
             Probe(_ok(_CHUNKED, body="2\r\nok\r\n0\r\n\r\n") + EVIL, b"ok", stays=True),
             Probe(_ok("Content-Length: 0") + EVIL, b"", stays=True),
-            Probe(_ok("Content-Length: 2", body="ok", status="404 x"), b"ok", status=404),
         ],
     ),
     "answers before the request is complete": (
@@ -309,6 +308,14 @@ TABLE: Final[dict[str, tuple[str, list[Probe]]]] = {
         ],
     ),
 }  # fmt: skip
+
+
+# What these leave behind must not be met by another request, however long the application stays.
+_NEVER_AGAIN: Final = (
+    "sends a body with 204, 304 or to HEAD",
+    "sends more than it announced, or what nobody asked for",
+    "answers before the request is complete",
+)
 
 
 def _serving(probe: Probe) -> ScriptedUpstream:
@@ -372,9 +379,10 @@ async def _see(client: RawClient, probe: Probe) -> None:
 
 @pytest.mark.parametrize("behaviour", TABLE)
 async def test_what_the_client_sees(behaviour: str) -> None:
+    is_last = behaviour in _NEVER_AGAIN
     for probe in TABLE[behaviour][1]:
         async with (
-            _serving(probe) as upstream,
+            _serving(replace(probe, stays=probe.stays or is_last)) as upstream,
             running_plane(upstream.url, upstream=QUICK, listen=LISTEN) as plane,
         ):
             client, other = await plane.client(), await plane.client()
@@ -387,6 +395,7 @@ async def test_what_the_client_sees(behaviour: str) -> None:
                 other.close()
             await plane.until(lambda plane=plane: plane.server.open_connections == 0)  # type: ignore[misc]  # bound
             assert all(exchange.is_over for exchange in plane.ended)
+            assert not is_last or upstream.connections >= 2
 
 
 def test_the_documentation_has_this_table() -> None:
