@@ -1,0 +1,81 @@
+"""Limits of a whole sidecar: users, metrics, audit records, health."""
+
+import json
+from pathlib import Path
+
+from tests.integration.whole.conftest import ROUTES, Start
+
+PER_USER = {"user": {"per": "principal", "requests": 2, "seconds": 60}}
+
+
+async def test_each_user_has_a_rate(start: Start) -> None:
+    async with start(limits={"rates": PER_USER}) as whole:
+        found = [(await whole.ask("bob", "GET", "/api/orders"))[0] for _ in range(3)]
+        assert found == [200, 200, 429]
+        status, answer = await whole.ask("bob", "GET", "/echo")
+        assert (status, answer["reason"]) == (429, "principal-rate-exceeded"), "on every route"
+        assert (await whole.ask("alice", "GET", "/api/orders"))[0] == 200
+        assert [(await whole.ask("", "GET", "/healthz"))[0] for _ in range(5)] == [200] * 5
+        assert [(await whole.ask("", "GET", "/api/orders"))[0] for _ in range(5)] == [401] * 5
+
+
+async def test_what_is_refused_otherwise_is_not_counted(start: Start) -> None:
+    async with start(limits={"rates": PER_USER}) as whole:
+        found = [(await whole.ask("carol", "DELETE", "/api/orders/1"))[0] for _ in range(4)]
+        assert found == [403] * 4
+        assert (await whole.ask("carol", "GET", "/api/orders"))[0] == 200
+
+
+async def test_refusals_are_counted_and_recorded(start: Start) -> None:
+    routes = [*ROUTES, {"path": "/dear", "access": "authenticated", "name": "dear",
+        "rates": {"all": {"per": "route", "requests": 1, "seconds": 60}}}]  # fmt: skip
+    limits = {"rates": {"client": {"per": "address", "requests": 4, "seconds": 60}}}
+    async with start(limits=limits, routes=routes) as whole:
+        for expected in (404, 429, 200, 200, 429):
+            path = "/healthz" if expected == 200 else "/dear"
+            assert (await whole.ask("bob", "GET", path))[0] == expected
+        line = 'sidecar_requests_total{{reason="{}",route="{}",status="429"}}'
+        assert await whole.metric(line.format("route-rate-exceeded", "dear")) == 1
+        assert await whole.metric(line.format("address-rate-exceeded", "")) == 1
+        assert await whole.metric("sidecar_requests_under_way") == 0
+
+
+async def test_audit_names_the_user_and_the_route(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    async with start(limits={"rates": PER_USER}, audit={"sink": f"file:{file}"}) as whole:
+        for _ in range(3):
+            await whole.ask("bob", "GET", "/api/orders")
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    refused = [record for record in records if record["status"] == 429]
+    assert [(each["reason"], each["subject"], each["outcome"]) for each in refused] == [
+        ("principal-rate-exceeded", "bob", "deny")
+    ]
+    assert refused[0]["route"] == "GET /api/orders"
+
+
+async def test_health_is_answered_however_busy_it_is(start: Start) -> None:
+    async with start(limits={"requests": 1}) as whole:
+        fields = {"Authorization": f"Bearer {whole.tokens['bob']}"}
+        held = await whole.session.get(whole.url + "/events", headers=fields)
+        assert held.status == 200
+        status, answer = await whole.ask("", "GET", "/healthz")
+        assert (status, answer["reason"]) == (503, "overloaded")
+        for path in ("/healthz", "/readyz"):
+            async with whole.session.get(whole.admin + path) as health:
+                assert health.status == 200
+        assert await whole.metric("sidecar_requests_under_way") == 1
+        held.close()
+
+
+async def test_the_state_of_breakers_is_told_and_the_flag_turns_them_off(start: Start) -> None:
+    upstreams = {"app": {"url": "http://127.0.0.1:1", "breaker": {"failures": 2}}}
+    async with start(upstreams=upstreams) as whole:
+        gauge = 'sidecar_upstream_breaker{upstream="app"}'
+        found = [(await whole.ask("", "GET", "/healthz"))[0] for _ in range(3)]
+        assert found == [502, 502, 503]
+        assert await whole.metric(gauge) in {1, 2}
+        opened = 'sidecar_upstream_events_total{event="tripped",upstream="app"}'
+        assert await whole.metric(opened) >= 1
+    async with start(upstreams=upstreams, features={"circuit_breaker": False}) as whole:
+        found = [(await whole.ask("", "GET", "/healthz"))[0] for _ in range(5)]
+        assert found == [502] * 5
