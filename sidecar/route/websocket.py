@@ -39,6 +39,7 @@ def websocket_policy(rule: WebSocketRule) -> WebSocketPolicy:
             token_at=pointer_members(fresh.token_pointer),
             announce_seconds=fresh.announce_seconds,
         ),
+        reads_messages=rule.messages is not None,
     )
 
 

@@ -115,7 +115,9 @@ def _kind(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.StructType):
         return "section, see below"
     if isinstance(kind, inspect.DictType):
-        return "section of names, see below"
+        if isinstance(kind.value_type, inspect.StructType):
+            return "section of names, see below"
+        return f"section of names, each {_kind(kind.value_type)}"
     if isinstance(kind, inspect.VarTupleType):
         if isinstance(kind.item_type, inspect.StructType):
             return "list, see below"

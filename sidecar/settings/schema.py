@@ -545,6 +545,75 @@ class Reauthentication(Settings, frozen=True):
     announce_seconds: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class MessageRule(Settings, frozen=True):
+    """One rule for messages. The first that fits a message decides (docs/websocket.md).
+
+    Attributes:
+        direction: who sent it: ``client``, or ``server`` for the application.
+        type: pattern of its type: ``orders.read``, ``orders.*``, ``SEND``, ``subscribe``.
+        topic: pattern of its topic: ``/topic/orders/{order_id}``, or for GraphQL the name of the
+            operation; left out, any.
+        where: JSON pointer to the value that must stand there. ``true``, ``false``, ``null`` and
+            whole numbers are these (in quotes, for YAML), anything else is text.
+        documents: for GraphQL the SHA-256 of each document, in hexadecimal, that the rule is about.
+        any_document: instead, that the permission covers whatever an operation may do.
+        access: ``route``, whoever may use the route; ``nobody``; left out where `permission` is
+            given.
+        permission: the action asked, e.g. ``orders:read``.
+        resource: e.g. ``orders/{order_id}``, from the parameters of the route's path, of `type` and
+            `topic`, and from `fields`.
+        fields: name for `resource`: JSON pointer to the value, text or a whole number.
+    """
+
+    type: str
+    direction: Literal["client", "server"] = "client"
+    topic: str | None = None
+    where: dict[str, str] = {}
+    documents: tuple[str, ...] = ()
+    any_document: bool = False
+    access: Literal["route", "nobody"] | None = None
+    permission: str | None = None
+    resource: str | None = None
+    fields: dict[str, str] = {}
+
+
+class Messages(Settings, frozen=True):
+    """Which messages may pass. They are read, so nothing is compressed on such a route.
+
+    Attributes:
+        protocol: how messages are read; ``hook`` is a function of yours.
+        rules: which of them may pass.
+        type_pointer: for ``json``, where a message says its type (a JSON pointer, RFC 6901).
+        topic_pointer: for ``json``, where it says its topic.
+        id_pointer: for ``json``, where it says its id, for `error`.
+        error: for ``json`` and ``hook``, the message that a client gets for one that was refused:
+            JSON in which ``"{id}"``, ``"{type}"``, ``"{code}"`` and ``"{message}"`` are filled in.
+        hook: ``module:function``, which reads messages (docs/websocket.md).
+        refused: what the client gets: ``reply``, an error in its protocol (STOMP then closes);
+            ``drop``, nothing; ``close``, the end of the connection (4403).
+        unknown: what happens to messages of clients that no rule speaks of.
+        unknown_from_server: the same for the application's, where any rule speaks of those; where
+            none does, they pass unread.
+    """
+
+    protocol: Literal["json", "json-rpc", "stomp", "graphql-transport-ws", "hook"]
+    rules: Annotated[tuple[MessageRule, ...], Meta(min_length=1)]
+    type_pointer: str = "/type"
+    topic_pointer: str | None = None
+    id_pointer: str | None = None
+    error: str | None = None
+    hook: str | None = None
+    refused: Literal["reply", "drop", "close"] = "reply"
+    unknown: Literal["refuse", "allow"] = "refuse"
+    unknown_from_server: Literal["refuse", "allow"] = "refuse"
+    # Reading a message holds everybody up for a moment: 64 KiB of JSON take about a millisecond.
+    longest_bytes: Annotated[int, Meta(ge=125)] = 65_536
+    # Objects and arrays within each other; protocols in use stay below ten.
+    depth: Annotated[int, Meta(ge=1, le=128)] = 32
+    # Calls of a JSON-RPC batch or a hook, headers of a STOMP frame.
+    items: Annotated[int, Meta(ge=1, le=1000)] = 50
+
+
 class WebSocketRule(Settings, frozen=True):
     """What may pass over WebSockets of a route (docs/websocket.md). Left out, there are none.
 
@@ -552,6 +621,7 @@ class WebSocketRule(Settings, frozen=True):
         origins: pages that may connect, as browsers write their origins, beside those of the host
             itself; ``*`` for any, where no cookie or certificate says who is asking.
         reauthenticate: the message that extends a connection's life; `null` for none.
+        messages: which messages may pass; `null` lets all pass unread.
     """
 
     origins: tuple[str, ...] = ()
@@ -573,6 +643,7 @@ class WebSocketRule(Settings, frozen=True):
     # While nobody can say whether it may go on, nothing passes; after this it is closed (1013).
     hold_seconds: Positive = 5.0
     reauthenticate: Reauthentication | None = None
+    messages: Messages | None = None
 
 
 class RouteRule(Settings, frozen=True):

@@ -1,0 +1,331 @@
+"""From a route's `websocket.messages` to its policy, with all that is wrong told at once."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sidecar.relay.gate import Direction
+from sidecar.relay.message.call import Reader
+from sidecar.relay.message.graphql import NEXT, SUBSCRIBE, GraphqlReader
+from sidecar.relay.message.hook import HookError, load_hook, parse_hook
+from sidecar.relay.message.json_rpc import JsonRpcReader
+from sidecar.relay.message.pattern import Pattern, PatternError
+from sidecar.relay.message.plain import ErrorTemplate, Hook, HookReader, PlainReader
+from sidecar.relay.message.pointer import Pointer, PointerError
+from sidecar.relay.message.refusal import UnreadableError
+from sidecar.relay.message.rule_checks import (
+    registered_documents,
+    wrong_with,
+    wrong_with_graphql,
+)
+from sidecar.relay.message.rules import Rule, RuleSet
+from sidecar.relay.message.stomp import StompReader
+from sidecar.relay.message.value import read_constant
+from sidecar.route.template import TemplateError, check_resource
+from sidecar.settings.schema import MessageRule, Messages, RouteRule
+
+GRAPHQL: Final = "graphql-transport-ws"
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Parameters of a path template that was compiled elsewhere.
+_PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\*?\}")
+_HEADERS: Final = "headers"
+_BODY: Final = "body"
+
+# Keys and indexes below `messages`.
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MessageProblem:
+    """One thing wrong with the rules.
+
+    Attributes:
+        place: where, below ``websocket.messages``.
+        message: for the author of the rules.
+    """
+
+    place: Place
+    message: str
+
+
+class MessagesError(ValueError):
+    """The rules make no policy.
+
+    Attributes:
+        problems: everything that is wrong.
+    """
+
+    def __init__(self, problems: Sequence[MessageProblem]) -> None:
+        super().__init__("; ".join(f"{_written(each.place)}: {each.message}" for each in problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MessagePolicy:
+    """What is common to all connections of a route.
+
+    Attributes:
+        settings: the settings.
+        rules: the compiled rules.
+        error: the error message of the route, where it has one.
+        hook: the function that reads messages, where the route names one.
+        follows: whether rules ask which operation the upstream's messages belong to.
+        reads_bodies: whether rules look into the bodies of STOMP frames.
+    """
+
+    settings: Messages
+    rules: RuleSet
+    error: ErrorTemplate | None
+    hook: Hook | None
+    follows: bool
+    reads_bodies: bool
+
+    def reader(self) -> Reader:
+        """A reader for one connection."""
+        settings = self.settings
+        if settings.protocol == "json-rpc":
+            return JsonRpcReader(settings.depth, settings.items)
+        if settings.protocol == "stomp":
+            return StompReader(settings.depth, settings.items, reads_bodies=self.reads_bodies)
+        if settings.protocol == GRAPHQL:
+            return GraphqlReader(settings.depth, follows=self.follows)
+        if self.hook is not None:
+            return HookReader(self.hook, self.error, settings.items)
+        return PlainReader(
+            Pointer(settings.type_pointer),
+            None if settings.topic_pointer is None else Pointer(settings.topic_pointer),
+            None if settings.id_pointer is None else Pointer(settings.id_pointer),
+            self.error,
+            settings.depth,
+        )
+
+
+def compile_messages(route: RouteRule, *, load_hooks: bool = True) -> MessagePolicy:
+    """The policy of a route that has message rules.
+
+    Args:
+        route: the route; its `websocket.messages` is given.
+        load_hooks: whether a hook is imported. Checking a file must not run what it names.
+
+    Raises:
+        MessagesError: if anything is wrong, all of it at once.
+        ValueError: the route has no message rules.
+    """
+    if route.websocket is None or route.websocket.messages is None:
+        raise ValueError("the route has no message rules")
+    return _Building(route, route.websocket.messages).policy(load_hooks=load_hooks)
+
+
+class _Building:
+    """A policy in the making."""
+
+    def __init__(self, route: RouteRule, settings: Messages) -> None:
+        self.settings = settings
+        self.is_public = route.access == "public"
+        self.longest_bytes = route.websocket.read_bytes if route.websocket else 0
+        self.of_route = tuple(found[1] for found in _PARAMETER.finditer(route.path))
+        self.problems: list[MessageProblem] = []
+
+    def policy(self, *, load_hooks: bool) -> MessagePolicy:
+        settings = self.settings
+        error = self._settings()
+        hook = self._hook(load_hooks=load_hooks)
+        rules = [self._rule(index, rule) for index, rule in enumerate(settings.rules)]
+        self._unreachable()
+        if self.problems:
+            raise MessagesError(self.problems)
+        sound = tuple(rule for rule in rules if rule is not None)
+        unknown = {
+            Direction.CLIENT: settings.unknown,
+            Direction.SERVER: settings.unknown_from_server,
+        }
+        allowed = frozenset(each for each, verdict in unknown.items() if verdict == "allow")
+        places = [place for rule in sound for _, place in rule.fields]
+        places += [place for rule in sound for place, _ in rule.where]
+        return MessagePolicy(
+            settings=settings,
+            rules=RuleSet(sound, allowed),
+            error=error,
+            hook=hook,
+            follows=any(rule.direction is Direction.SERVER for rule in sound),
+            reads_bodies=any(place.first == _BODY for place in places),
+        )
+
+    def _wrong(self, message: str, *place: str | int) -> None:
+        self.problems.append(MessageProblem(place, message))
+
+    def _settings(self) -> ErrorTemplate | None:
+        """What belongs to one protocol only."""
+        settings = self.settings
+        if settings.longest_bytes > self.longest_bytes:
+            self._wrong(
+                f"longer messages than websocket.read_bytes ({self.longest_bytes}) never get here",
+                "longest_bytes",
+            )
+        for key, given in (
+            ("type_pointer", settings.type_pointer != "/type"),
+            ("topic_pointer", settings.topic_pointer is not None),
+            ("id_pointer", settings.id_pointer is not None),
+        ):
+            if given and settings.protocol != "json":
+                self._wrong("is for protocol `json` only", key)
+            elif given:
+                self._pointer(getattr(settings, key), key)
+        if settings.protocol == GRAPHQL and settings.unknown == "allow":
+            self._wrong("then operations that no rule lists would pass, too", "unknown")
+        if settings.error is None:
+            if settings.protocol in {"json", "hook"} and settings.refused == "reply":
+                self._wrong(
+                    "without `error` nobody can be told: give one, or drop or close", "refused"
+                )
+            return None
+        if settings.protocol not in {"json", "hook"}:
+            self._wrong("is for protocols without error messages of their own", "error")
+        try:
+            return ErrorTemplate(settings.error)
+        except UnreadableError as wrong:
+            self._wrong(f"must be JSON: {wrong}", "error")
+            return None
+
+    def _hook(self, *, load_hooks: bool) -> Hook | None:
+        name = self.settings.hook
+        if name is None:
+            if self.settings.protocol == "hook":
+                self._wrong("protocol `hook` needs one: 'module:function'", "hook")
+            return None
+        if self.settings.protocol != "hook":
+            self._wrong("is for protocol `hook` only", "hook")
+            return None
+        try:
+            parse_hook(name)
+            return load_hook(name) if load_hooks else None
+        except HookError as wrong:
+            self._wrong(str(wrong), "hook")
+            return None
+
+    def _rule(self, index: int, rule: MessageRule) -> Rule | None:
+        before = len(self.problems)
+        at: Place = ("rules", index)
+        for key, message in (*wrong_with(rule), *self._wrong_for_protocol(rule)):
+            self._wrong(message, *at, key)
+        type_pattern = self._pattern(rule.type, *at, "type")
+        topic = None if rule.topic is None else self._pattern(rule.topic, *at, "topic")
+        where = [
+            (self._pointer(place, *at, "where", place), self._constant(asked, *at, "where", place))
+            for place, asked in rule.where.items()
+        ]
+        fields = [
+            (name, self._pointer(place, *at, "fields", name)) for name, place in rule.fields.items()
+        ]
+        self._names(rule, at, type_pattern, topic)
+        if len(self.problems) > before or type_pattern is None:
+            return None
+        return Rule(
+            index=index,
+            direction=Direction(rule.direction),
+            type_pattern=type_pattern,
+            topic=topic,
+            where=tuple((place, asked[0]) for place, asked in where if place and asked),
+            documents=self._documents(rule),
+            is_forbidden=rule.access == "nobody",
+            action=rule.permission or "",
+            resource=rule.resource,
+            fields=tuple((name, place) for name, place in fields if place),
+        )
+
+    def _names(
+        self, rule: MessageRule, at: Place, type_pattern: Pattern | None, topic: Pattern | None
+    ) -> None:
+        """What a resource may be made from; each name means one thing."""
+        captured = [name for each in (type_pattern, topic) if each for name in each.names]
+        seen = set(self.of_route)
+        for name in captured:
+            if name in seen:
+                self._wrong(f"'{name}' is the name of something else already", *at, "topic")
+            seen.add(name)
+        for name in rule.fields:
+            if _NAME.fullmatch(name) is None:
+                self._wrong("a name has letters, digits and `_`", *at, "fields", name)
+            if name in seen:
+                self._wrong(f"'{name}' is the name of something else already", *at, "fields", name)
+            seen.add(name)
+        if rule.resource is None:
+            return
+        try:
+            check_resource(rule.resource, tuple(sorted(seen)))
+        except TemplateError as wrong:
+            self._wrong(str(wrong).replace("the path has", "known are"), *at, "resource")
+        for name in rule.fields:
+            if "{" + name + "}" not in rule.resource:
+                self._wrong(
+                    "nothing is made of it: `resource` does not name it", *at, "fields", name
+                )
+
+    def _wrong_for_protocol(self, rule: MessageRule) -> Iterator[tuple[str, str]]:
+        protocol = self.settings.protocol
+        if self.is_public and rule.permission is not None:
+            yield "permission", "on a public route nobody is asked who they are"
+        if rule.topic is not None and (
+            protocol == "json-rpc" or (protocol == "json" and self.settings.topic_pointer is None)
+        ):
+            yield "topic", "messages of this protocol have none (for `json`: give topic_pointer)"
+        if protocol == "stomp":
+            for key in ("where", "fields"):
+                places = rule.where if key == "where" else rule.fields.values()
+                for place in places:
+                    if place.split("/")[1:2] not in ([_HEADERS], [_BODY]):
+                        yield key, "pointers of STOMP begin with /headers/ or /body"
+        if protocol == GRAPHQL:
+            yield from wrong_with_graphql(rule, self.settings.rules)
+        elif rule.documents or rule.any_document:
+            yield "documents", "is for protocol `graphql-transport-ws` only"
+
+    def _documents(self, rule: MessageRule) -> frozenset[str] | None:
+        if self.settings.protocol != GRAPHQL or rule.any_document:
+            return None
+        if rule.type == SUBSCRIBE:
+            return frozenset(rule.documents)
+        if rule.type == NEXT and rule.topic is not None:
+            return registered_documents(rule.topic, self.settings.rules)
+        return None
+
+    def _unreachable(self) -> None:
+        """Rules after one that takes everything they could."""
+        taken: dict[tuple[str, str, str | None], int] = {}
+        for index, rule in enumerate(self.settings.rules):
+            first = taken.get((rule.direction, rule.type, rule.topic))
+            if first is None:
+                first = taken.get((rule.direction, rule.type, None))
+            if first is not None:
+                self._wrong(f"rules[{first}] decides about all of these", "rules", index, "type")
+            elif not rule.where and not rule.documents:
+                taken[rule.direction, rule.type, rule.topic] = index
+
+    def _pattern(self, text: str, *place: str | int) -> Pattern | None:
+        try:
+            return Pattern(text)
+        except PatternError as wrong:
+            self._wrong(str(wrong), *place)
+            return None
+
+    def _pointer(self, text: str, *place: str | int) -> Pointer | None:
+        try:
+            return Pointer(text)
+        except PointerError as wrong:
+            self._wrong(str(wrong), *place)
+            return None
+
+    def _constant(self, text: str, *place: str | int) -> tuple[str | int | bool | None] | None:
+        try:
+            return (read_constant(text),)
+        except ValueError as wrong:
+            self._wrong(str(wrong), *place)
+            return None
+
+
+def _written(place: Place) -> str:
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

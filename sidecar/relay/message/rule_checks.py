@@ -1,0 +1,63 @@
+"""What can be wrong with one message rule, as (key, message) for its author."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from sidecar.relay.message.graphql import NEXT, SUBSCRIBE
+from sidecar.settings.schema import MessageRule
+
+# As in `sidecar.route.rules`: one action, named in full.
+_ACTION: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){0,7}")
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def wrong_with(rule: MessageRule) -> Iterator[tuple[str, str]]:
+    """What is wrong with a rule whatever the protocol: (key, message)."""
+    if rule.access is None and rule.permission is None:
+        yield "access", "say 'route', 'nobody', or give a permission"
+    if rule.access is not None and rule.permission is not None:
+        yield "access", "a permission implies it: give one of the two"
+    if rule.permission is not None and not _ACTION.fullmatch(rule.permission):
+        yield "permission", f"'{rule.permission}' is not an action such as 'orders:read'"
+    if rule.resource is not None and rule.permission is None:
+        yield "resource", "without a permission nobody asks for it"
+    if rule.fields and rule.resource is None:
+        yield "fields", "without a resource nothing is made of them"
+
+
+def wrong_with_graphql(
+    rule: MessageRule, rules: Sequence[MessageRule]
+) -> Iterator[tuple[str, str]]:
+    """A client names its operation as it likes, and aliases what comes back."""
+    if rule.topic is not None and not _NAME.fullmatch(rule.topic):
+        yield "topic", "the name of one operation, in full"
+    if (rule.direction, rule.type) == ("client", SUBSCRIBE):
+        if bool(rule.documents) is rule.any_document:
+            yield "documents", "list the documents, or say any_document: true; one of the two"
+        if rule.any_document and (rule.topic is not None or rule.fields or rule.where):
+            yield "any_document", "then neither names nor variables say what an operation does"
+    elif rule.documents or rule.any_document:
+        yield "documents", "only the client's `subscribe` has a document"
+    elif any(each in rule.type for each in "*{"):
+        yield "type", "the types of graphql-transport-ws are few: name one"
+    if (rule.direction, rule.type) == ("server", NEXT):
+        if rule.topic is None and (rule.fields or rule.where):
+            yield "topic", "an answer has the shape that the document gives it: name the operation"
+        if rule.topic is not None and not registered_documents(rule.topic, rules):
+            yield "topic", "no rule for `subscribe` lists documents for this operation"
+    elif rule.topic is not None and rule.type != SUBSCRIBE:
+        yield "topic", "only `subscribe` and `next` belong to a named operation"
+    if any(not _DIGEST.fullmatch(each) for each in rule.documents):
+        yield "documents", "each is a SHA-256, 64 digits 0-9 and a-f"
+
+
+def registered_documents(topic: str, rules: Iterable[MessageRule]) -> frozenset[str]:
+    """The documents under which clients may run the operation `topic`."""
+    return frozenset(
+        digest
+        for rule in rules
+        if rule.type == SUBSCRIBE and rule.topic == topic
+        for digest in rule.documents
+    )

@@ -1,0 +1,171 @@
+"""STOMP 1.2 over WebSocket (stomp.github.io/stomp-specification-1.2.html).
+
+A message holds exactly one frame, or line ends alone (a heart-beat). The type of a frame is its
+command, its topic the destination; pointers lead to headers (``/headers/receipt``) and, where
+`content-type` is JSON, into the body (``/body/order/id``).
+
+Brokers of several versions read differently, so refused are: headers given twice or in other case
+than the standard's, spaces around names and values, a colon or an escape in a header that decides,
+a body whose length is not the one announced, NUL in a body without length, and any frame in parts.
+"""
+
+import re
+from typing import Any, Final
+
+from sidecar.relay.gate import Close, Direction, Drop, Kind
+from sidecar.relay.message.call import (
+    FORBIDDEN_CODE,
+    Call,
+    Calls,
+    Refusals,
+    close_unreadable,
+    first_of,
+    text,
+)
+from sidecar.relay.message.document import read_document
+from sidecar.relay.message.pointer import MISSING
+from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
+
+HEART_BEAT: Final = "heart-beat"
+# Commands that are about a destination; the others belong to the protocol itself.
+_ABOUT: Final = {
+    Direction.CLIENT: frozenset({"SEND", "SUBSCRIBE"}),
+    Direction.SERVER: frozenset({"MESSAGE"}),
+}
+_CONTROL: Final = {
+    Direction.CLIENT: frozenset(
+        {"CONNECT", "STOMP", "UNSUBSCRIBE", "ACK", "NACK", "BEGIN", "COMMIT", "ABORT", "DISCONNECT"}
+    ),
+    Direction.SERVER: frozenset({"CONNECTED", "RECEIPT", "ERROR"}),
+}
+_WITH_BODY: Final = frozenset({"SEND", "MESSAGE", "ERROR"})
+# Their headers are not escaped, for the sake of STOMP 1.0.
+_UNESCAPED: Final = frozenset({"CONNECT", "CONNECTED"})
+_STANDARD: Final = frozenset(
+    {"accept-version", "ack", "content-length", "content-type", "destination", "heart-beat", "host",
+     "id", "message-id", "receipt", "receipt-id", "subscription", "transaction", "version"}
+)  # fmt: skip
+_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
+_LINE_ENDS: Final = re.compile(rb"(?:\r?\n)*")
+_JSON: Final = re.compile(r"application/json(?:;[ -~]*)?", re.IGNORECASE | re.ASCII)
+_ONE_READING: Final = re.compile(r"[^\n\r\0\\:]*")
+
+
+class StompReader:
+    """Reads frames.
+
+    Args:
+        depth: how deeply objects and arrays may be nested in a body.
+        most: most headers of a frame.
+        reads_bodies: whether any rule looks into a body.
+    """
+
+    __slots__ = ("_depth", "_most", "_reads_bodies")
+
+    def __init__(self, depth: int, most: int, *, reads_bodies: bool) -> None:
+        self._depth = depth
+        self._most = most
+        self._reads_bodies = reads_bodies
+
+    def read(
+        self,
+        direction: Direction,
+        kind: Kind,  # noqa: ARG002 - a frame is the same in either
+        payload: bytes,
+    ) -> Calls:
+        """One call."""
+        if _LINE_ENDS.fullmatch(payload):
+            return (Call(HEART_BEAT, is_control=True),)
+        command, headers, body = self._frame(payload)
+        is_control = command in _CONTROL[direction]
+        topic = headers.get("destination")
+        if not is_control and command not in _ABOUT[direction]:
+            raise UnreadableError("no command of STOMP 1.2 for this side")
+        if is_control is (topic is not None):
+            raise UnreadableError("a frame has a destination if, and only if, it is about one")
+        if body and command not in _WITH_BODY:
+            raise UnreadableError("a body that the command does not have")
+        fields: dict[str, Any] = {"headers": headers}
+        if self._reads_bodies and _JSON.fullmatch(headers.get("content-type", "")):
+            fields["body"] = read_document(body, self._depth)
+        receipt = headers.get("receipt", MISSING)
+        return (Call(command, topic, fields, receipt, is_control=is_control),)
+
+    def allowed(self, direction: Direction, calls: Calls) -> None:
+        """No message depends on an earlier one."""
+
+    def refused(self, calls: Calls, refusals: Refusals) -> Drop | Close:
+        """An ERROR frame, after which the connection ends (section ERROR)."""
+        return _error(first_of(refusals), FORBIDDEN_CODE, calls[0].id)
+
+    def withheld(self, calls: Calls, refusals: Refusals) -> Drop:  # noqa: ARG002 - the protocol's
+        """Nobody is told; a subscription that acknowledges waits for this one (docs)."""
+        return Drop(first_of(refusals).value)
+
+    def unreadable(self, wrong: UnreadableError) -> Drop | Close:
+        """An ERROR frame and the end."""
+        return _error(wrong.refusal, close_unreadable(wrong).code, MISSING)
+
+    def _frame(self, payload: bytes) -> tuple[str, dict[str, str], bytes]:
+        """Command, headers, body."""
+        end, gap = _end_of_head(payload)
+        try:
+            lines = payload[:end].decode("utf-8").replace("\r\n", "\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise UnreadableError("the head is no UTF-8") from error
+        command = lines[0]
+        if len(lines) - 1 > self._most:
+            raise UnreadableError(f"more than {self._most} headers")
+        headers = _headers(lines[1:], escaped=command not in _UNESCAPED)
+        return command, headers, _body(payload, end + gap, headers.get("content-length"))
+
+
+def _end_of_head(payload: bytes) -> tuple[int, int]:
+    """Where the head ends, and how long the empty line after it is."""
+    found = re.search(rb"\r?\n\r?\n", payload)
+    if found is None:
+        raise UnreadableError("a frame without an end")
+    return found.start(), found.end() - found.start()
+
+
+def _headers(lines: list[str], *, escaped: bool) -> dict[str, str]:
+    """The headers whose value has one reading; of those that decide all have."""
+    headers: dict[str, str] = {}
+    seen: set[str] = set()
+    for line in lines:
+        name, colon, value = line.partition(":")
+        folded = name.casefold()
+        if not name or not colon or "\r" in line or "\0" in line or "\\" in name:
+            raise UnreadableError("no header")
+        if folded in seen or (folded in _STANDARD and name != folded):
+            raise UnreadableError("a header twice, or in other case")
+        if name != name.strip() or value != value.strip():
+            raise UnreadableError("white space around a header")
+        seen.add(folded)
+        if _ONE_READING.fullmatch(value):
+            headers[name] = value
+        elif folded in _STANDARD and (escaped or folded == "content-length"):
+            raise UnreadableError("an escape or a colon in a header that decides")
+    return headers
+
+
+def _body(payload: bytes, begin: int, announced: str | None) -> bytes:
+    if announced is None:
+        end = payload.find(b"\0", begin)
+    elif _LENGTH.fullmatch(announced):
+        end = begin + int(announced)
+    else:
+        raise UnreadableError("no length")
+    if end < 0 or payload[end : end + 1] != b"\0":
+        raise UnreadableError("the frame does not end where it should")
+    if not _LINE_ENDS.fullmatch(payload, end + 1):
+        raise UnreadableError("more than one frame")
+    return payload[begin:end]
+
+
+def _error(refusal: Refusal, code: int, receipt: Any) -> Close:
+    head = f"ERROR\nmessage:{refusal.value}\ncontent-type:text/plain\n"
+    if receipt is not MISSING:
+        head += f"receipt-id:{receipt}\n"
+    frame = f"{head}\n{WORDS[refusal]}\0".encode()
+    return Close(refusal.value, code, refusal.value, text(frame))

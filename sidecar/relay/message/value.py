@@ -1,0 +1,82 @@
+"""Values out of messages: which may name a resource, and what a rule compares them with.
+
+Whoever sends the message chose them. They become segments of a resource under the rules of path
+parameters (`sidecar.route.template.decode`), and stricter: nothing that separates, nothing that a
+rule or a broker takes for a wildcard, nothing that an application trims or folds away.
+"""
+
+import re
+import unicodedata
+from typing import Any, Final
+
+from sidecar.relay.message.document import read_document
+from sidecar.relay.message.refusal import UnreadableError
+
+_LONGEST: Final = 256
+# Separators and escapes of paths; wildcards of rules and of brokers; lists of destinations.
+_TWO_READINGS: Final = frozenset("/\\;%*>#,?{}")
+# The usual case.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_@:+~-][A-Za-z0-9_.@:+~-]{0,255}", re.ASCII)
+_LITERAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
+_WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
+
+# What a rule's `where` may ask for.
+Constant = str | int | bool | None
+
+
+def segment_of(value: Any) -> str | None:
+    """`value` as one segment of a resource; None where it cannot be one.
+
+    Text and whole numbers can; ``17`` and ``"17"`` name the same thing.
+    """
+    if isinstance(value, str):
+        return value if is_segment(value) else None
+    # A truth value is a number to Python.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def is_segment(text: str) -> bool:
+    """Whether `text`, chosen by a client, may be one segment of a resource."""
+    if _PLAIN.fullmatch(text) is not None:
+        return True
+    return (
+        0 < len(text) <= _LONGEST
+        and text not in {".", ".."}
+        and _TWO_READINGS.isdisjoint(text)
+        and text.isprintable()
+        and text == text.strip()
+        # Full-width digits and ligatures: many applications fold them (UAX 15).
+        and unicodedata.is_normalized("NFKC", text)
+    )
+
+
+def read_constant(text: str) -> Constant:
+    """What a rule's `where` asks for.
+
+    ``true``, ``false``, ``null`` and whole numbers are these; text within double quotes is what it
+    is in JSON; anything else is text as it stands.
+
+    Raises:
+        ValueError: in words for the author of the rule.
+    """
+    if text in _WORDS:
+        word: Constant = _WORDS[text]
+        return word
+    if _LITERAL.fullmatch(text) and text != "-0":
+        return int(text)
+    if not text.startswith('"'):
+        return text
+    try:
+        value = read_document(text.encode("utf-8", "surrogatepass"))
+    except UnreadableError:
+        value = None
+    if not isinstance(value, str):
+        raise ValueError("text that begins with a quotation mark is a string of JSON")  # noqa: TRY004 - it is what was written that is wrong
+    return value
+
+
+def equals(found: Any, asked: Constant) -> bool:
+    """Whether a message says what a rule asks for: of the same kind and the same value."""
+    return type(found) is type(asked) and bool(found == asked)
