@@ -180,14 +180,18 @@ async def _connected(
 
 async def _pass(run: Run, seconds: float, at_least: int = 0) -> None:
     """Lets time pass, and so many answers, unless there is a fault or nothing more comes."""
-    goal, began = run.answers + at_least, perf_counter()
-    while perf_counter() - began < seconds or run.answers < goal:
+    goal = run.answers + at_least
+    began = progress = perf_counter()
+    while (now := perf_counter()) - began < seconds or run.answers < goal:
         before = run.answers
-        left = seconds - (perf_counter() - began)
+        left = seconds - (now - began)
         await asyncio.wait([run.fault], timeout=min(left, STALL_SECONDS) if left > 0 else 0.5)
         if run.fault.done():
             run.fault.result()
-        if run.answers == before and perf_counter() - began > STALL_SECONDS:
+        if run.answers != before:
+            progress = perf_counter()
+        # A wait may be as short as what is left of the time: without an answer it says nothing.
+        elif perf_counter() - progress > STALL_SECONDS:
             raise RuntimeError(f"no answer for {STALL_SECONDS:g} s")
 
 
