@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 import redis.asyncio
@@ -18,6 +19,10 @@ from sidecar.settings.schema import Postgres, Redis
 from sidecar.store.migrate import migrate
 from sidecar.store.pool import Pool
 from tests.servers import DEBIAN_REDIS, redis_running, running
+
+# How long an example takes says how busy the machine is, and nothing about the product.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _numbers = itertools.count(1)
 _MIGRATED = "template_migrated"
