@@ -94,6 +94,7 @@ async def use(crowd: Crowd, number: int, token: str, users: int) -> None:
         connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()
     ) as session:
         await arrive(crowd, session, token)
+        await do(crowd, session, DEEDS[0], token)
         crowd.connected += 1
         if crowd.connected == users:
             crowd.all_connected.set()
@@ -104,7 +105,7 @@ async def use(crowd: Crowd, number: int, token: str, users: int) -> None:
 
 
 async def arrive(crowd: Crowd, session: aiohttp.ClientSession, token: str) -> None:
-    """The first request of a user, of whom the proxy knows nothing: told to retry, it does."""
+    """The first request with a token that the proxy does not know: told to retry, it does."""
     for _ in range(TRIES):
         fields = {"Host": HOST, "Authorization": f"Bearer {token}"}
         async with session.get(crowd.origin + PATH, headers=fields) as answer:
@@ -113,7 +114,6 @@ async def arrive(crowd: Crowd, session: aiohttp.ClientSession, token: str) -> No
             break
         crowd.came_again += 1
         await asyncio.sleep(float(answer.headers["Retry-After"]))
-    await do(crowd, session, DEEDS[0], token)
 
 
 async def do(crowd: Crowd, session: aiohttp.ClientSession, deed: Deed, token: str) -> None:
@@ -147,6 +147,8 @@ async def run(origin: str, tokens: list[str], outsider: str, seconds: float) -> 
         How often what was done, and latencies in milliseconds.
     """
     crowd = Crowd(origin, outsider)
+    async with aiohttp.ClientSession() as session:
+        await arrive(crowd, session, outsider)
     async with asyncio.TaskGroup() as group:
         for number, token in enumerate(tokens):
             group.create_task(use(crowd, number, token, len(tokens)))
