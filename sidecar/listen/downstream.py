@@ -261,6 +261,7 @@ class Downstream(Wire):
             return
         self._due = server.now() + server.deadlines.body_idle_seconds
         self._arm()
+        self._resume()
         server.begin(exchange)
         rest = data[end + 4 :]
         if (rest or self._half_closed) and self._exchange is exchange:
@@ -275,6 +276,7 @@ class Downstream(Wire):
         else:
             self._buffer = data
             self._searched = max(0, len(data) - 3)
+            self._resume()
             if not self._begun:
                 # From its first bytes on a head has to come, drop by drop or not.
                 self._begun = True
@@ -343,7 +345,9 @@ class Downstream(Wire):
             return
         pending = self._pending
         self._pending = b""
-        self._resume()
+        if len(pending) <= self._server.limits.pipeline_bytes:
+            # Not before: each turn of the loop would read more than it serves.
+            self._resume()
         self._read_head(pending)
 
     # -- Ending -----------------------------------------------------------------------------

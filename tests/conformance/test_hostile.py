@@ -150,7 +150,7 @@ async def test_what_is_too_much_is_refused(name: str) -> None:
 
 async def test_connections_that_send_nothing_are_closed() -> None:
     async with attacked(QUICK) as plane:
-        silent = [await plane.client() for _ in range(200 * SCALE)]
+        silent = [await plane.client() for _ in range(min(200 * SCALE, 400))]  # descriptors are few
         good = await plane.client()
         assert (await good.get("/good")).status == 200
         for client in silent:
@@ -169,7 +169,7 @@ async def test_a_flood_of_pipelined_requests_is_fair_and_bounded(path: str) -> N
     )
     async with attacked(PATIENT, routes=routes) as plane:
         client, good = await plane.client(), await plane.client()
-        client.writer.write(request(path) * number)
+        client.writer.write(request(path, "A: " + "b" * 500) * number)
         answers = 0
 
         async def read_answers() -> None:
@@ -182,10 +182,10 @@ async def test_a_flood_of_pipelined_requests_is_fair_and_bounded(path: str) -> N
         await plane.until(lambda: answers > 0)
         for _ in range(20):
             assert (await good.get("/good")).status == 200
+            for downstream in plane.server._downstreams:
+                # Two reads of the loop's (256 KiB) beyond the bound, at most.
+                assert downstream.kept_bytes() < 65_536 + 600_000
         assert answers < number, "the good client did not wait for the flood's end"
-        for downstream in plane.server._downstreams:
-            # A read of the loop's (256 KiB) beyond the bound, at most.
-            assert downstream.kept_bytes() < 65_536 + 300_000
         await reading
         client.close()
         good.close()
