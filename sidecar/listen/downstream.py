@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, cast
 
 from sidecar.clock import NEVER, stopwatch
 from sidecar.forward.exchange import Exchange
-from sidecar.listen.budget import LITTLE_BYTES
+from sidecar.listen.kept import Kept
 from sidecar.listen.limits import body_reader, goes_on, refuse_unfinished
 from sidecar.listen.pace import body_due
 from sidecar.listen.state import ANSWER, BODY, CLOSED, HEAD, LINGER
-from sidecar.listen.wire import Wire
 from sidecar.model.decision import Denial
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
-from sidecar.parse.body import BodyMalformedError, BodyTooLargeError, ChunkedBody, LengthBody
+from sidecar.parse.body import BodyMalformedError, BodyTooLargeError
 from sidecar.parse.proxy_protocol import Origin
 from sidecar.parse.request import unread_head
 
@@ -31,7 +30,7 @@ _LINGER_BYTES = 1_048_576
 _FIRST_REQUEST_SECONDS = 0.5
 
 
-class Downstream(Wire):
+class Downstream(Kept):
     """One client connection.
 
     Attributes:
@@ -40,25 +39,18 @@ class Downstream(Wire):
     """
 
     __slots__ = (
-        "_begun", "_body", "_buffer", "_drained", "_due", "_exchange", "_half_closed", "_is_held",
-        "_is_last", "_is_stalled", "_is_told", "_peer", "_pending", "_searched", "_state",
-        "deadline", "origin",
+        "_begun", "_drained", "_due", "_half_closed", "_is_held", "_is_last", "_peer", "_searched",
+        "_state", "deadline", "origin",
     )  # fmt: skip
 
     def __init__(self, server: "SidecarServer") -> None:
         super().__init__(server)
         self._peer: Peer | None = None
         self._state = HEAD
-        self._buffer = b""
         self._searched = 0
-        self._pending = b""
-        self._exchange: Exchange | None = None
-        self._body: LengthBody | ChunkedBody | None = None
         self._begun = True  # a new connection owes a head, as one that sent its first byte does
         self._is_held = False
         self._is_last = False
-        self._is_stalled = False
-        self._is_told = False
         self._half_closed = False
         self._due = 0.0  # while held, the seconds that are left
         self._drained = 0
@@ -420,22 +412,6 @@ class Downstream(Wire):
         self._state = CLOSED
         self.deadline = NEVER
         self._break_off()
-
-    # -- budget.Holder ----------------------------------------------------------------------
-
-    def _tell_budget(self) -> None:
-        """Tell when more than a little is kept, or was."""
-        if self._is_told or self.kept_bytes() > LITTLE_BYTES:
-            self._is_told = self._server.budget.tell(self)
-
-    def kept_bytes(self) -> int:
-        """Octets that wait: of requests, for us or the upstream; of answers, for the client."""
-        size = len(self._buffer) + len(self._pending)
-        if self._body is not None and self._exchange is not None:
-            size += self._body.waiting + self._exchange.kept_bytes
-        if self._is_stalled and self._transport is not None:
-            size += self._transport.get_write_buffer_size()
-        return size
 
     def shed(self) -> None:
         """Memory for all clients is used up, and this one holds a large part of it."""

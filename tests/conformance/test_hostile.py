@@ -312,7 +312,8 @@ async def test_who_reads_next_to_nothing_is_reset() -> None:
             return received
 
         with pytest.raises(ConnectionError):
-            await read_little()
+            async with asyncio.timeout(20):
+                await read_little()
         client.close()
 
 
