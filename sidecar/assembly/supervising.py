@@ -17,6 +17,9 @@ from sidecar.assembly.board import Board
 
 _LOG: Final = logging.getLogger("sidecar")
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+# What workers are told: not the signal that came, for that may have been sent to all of a group
+# (Ctrl-C, systemd), and the same one twice means to hurry.
+_OTHER: Final = {signal.SIGTERM: signal.SIGINT, signal.SIGINT: signal.SIGTERM}
 _LOOK_SECONDS: Final = 0.5
 # Who lived so long is started again at once; who did not waits, twice as long each time.
 _LIVED_SECONDS: Final = 10.0
@@ -90,6 +93,8 @@ class Supervisor:
         self._kill_at: float | None = None
         self._looked_at = clock()
         self._code = 0
+        self._hurried_code = 0
+        self._received: set[int] = set()
         self._served: set[int] = set()
 
     @property
@@ -100,8 +105,8 @@ class Supervisor:
         """Until all have ended.
 
         Returns:
-            The exit code: 0 when told to end and all workers ended well. Or, in a child, which one
-            it is.
+            The exit code: 0 when told to end and all workers ended well; 128 and the signal when it
+            came twice, for then they did not take their time. Or, in a child, which one it is.
         """
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -113,7 +118,7 @@ class Supervisor:
                 self._reap()
                 self._look()
                 if self._is_ending and self._has_ended():
-                    return self._code
+                    return self._hurried_code or self._code
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -133,17 +138,20 @@ class Supervisor:
         if received is None:
             return
         if received.si_signo in {signal.SIGTERM, signal.SIGINT}:
-            self._end()
+            if received.si_signo in self._received:
+                self._hurried_code = 128 + received.si_signo
+            self._received.add(received.si_signo)
+            self._end(_OTHER[signal.Signals(received.si_signo)])
         elif received.si_signo == signal.SIGHUP:
             self._send_all(signal.SIGHUP)
 
-    def _end(self) -> None:
+    def _end(self, passed_on: signal.Signals = signal.SIGTERM) -> None:
         if not self._is_ending:
             _LOG.info("ending: workers may finish what is in flight")
             self._kill_at = self._clock() + self._drain_seconds + _MARGIN_SECONDS
             self._ending()
-        # A second time for those who were not ready for the first.
-        self._send_all(signal.SIGTERM)
+        # A second time, too: then workers hurry.
+        self._send_all(passed_on)
 
     def _send_all(self, number: signal.Signals) -> None:
         for child in self._children[: self._companion]:
@@ -164,8 +172,8 @@ class Supervisor:
     def _ended(self, place: int, child: _Child, code: int) -> None:
         pid, child.pid = child.pid, 0
         if self._is_ending:
-            # SIGTERM itself ends only who had not begun to serve.
-            if place != self._companion and code not in {0, -signal.SIGTERM}:
+            # The signals themselves end only who had not begun to serve.
+            if place != self._companion and code not in {0, -signal.SIGTERM, -signal.SIGINT}:
                 self._code = 1
             return
         how = f"signal {-code}" if code < 0 else f"code {code}"

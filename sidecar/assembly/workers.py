@@ -76,7 +76,7 @@ def serve_with_workers(root: Root) -> int:
 
     Returns:
         The exit code: 0 after a clean end; 1 when a listener could not be opened, a worker could
-        not start, or one did not end well.
+        not start, or one did not end well; 143 or 130 when SIGTERM or SIGINT came twice.
     """
     begin_log()
     try:
@@ -93,7 +93,7 @@ def serve_with_workers(root: Root) -> int:
     outcome = Supervisor(
         crew.board,
         hung_seconds=root.listen.worker_hung_seconds,
-        drain_seconds=root.listen.deadlines.drain_seconds,
+        drain_seconds=_leaving_seconds(root),
         ending=partial(_close, crew.traffic),
     ).run()
     if isinstance(outcome, Forked):
@@ -144,6 +144,12 @@ def _work(crew: _Crew, place: int) -> int:
 
 def _beat(board: Board, place: int) -> None:
     board.beat(place, time.monotonic())
+
+
+def _leaving_seconds(root: Root) -> float:
+    """What a worker takes to end, at most: the delay comes twice (`listen.leaving`)."""
+    deadlines = root.listen.deadlines
+    return 2 * deadlines.drain_delay_seconds + deadlines.drain_seconds
 
 
 def _beat_seconds(root: Root) -> float:

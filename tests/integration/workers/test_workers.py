@@ -241,6 +241,32 @@ async def test_what_is_in_flight_finishes(start: Start) -> None:
         assert await ending == 0
 
 
+async def test_a_signal_to_the_whole_group_hurries_nobody(start: Start) -> None:
+    """As systemd sends it: to the supervisor and to each worker."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        asked.set()
+        await go_on.wait()
+        writer.write(OK)
+        await writer.drain()
+
+    async with ScriptedUpstream(serve) as upstream, start(upstream.url) as fleet:
+        async with aiohttp.ClientSession() as session:
+            under_way = asyncio.create_task(fleet.get(session))
+            await asked.wait()
+            for pid in fleet.children():
+                os.kill(pid, signal.SIGTERM)
+            ending = asyncio.create_task(fleet.end())
+            await fleet.until(lambda: fleet.log.count("what is in flight may finish") == 2)
+            await asyncio.sleep(0.2)
+            assert not under_way.done()
+            go_on.set()
+            assert await under_way == 200
+        assert await ending == 0
+
+
 async def test_workers_end_with_a_supervisor_that_was_killed(start: Start) -> None:
     serve, _ = replying(OK)
     async with ScriptedUpstream(serve) as upstream, start(upstream.url) as fleet:

@@ -12,7 +12,7 @@ import pytest
 from sidecar.assembly.board import Board
 from sidecar.assembly.supervising import Forked, Supervisor
 
-TERM, KILL, HUP = signal.SIGTERM, signal.SIGKILL, signal.SIGHUP
+TERM, INT, KILL, HUP = signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGHUP
 
 
 class World:
@@ -82,7 +82,7 @@ class World:
         self.told.append((place, number))
         if number == KILL:
             self.die(place, KILL)
-        elif number == TERM and self.obedient:
+        elif number in {TERM, INT} and self.obedient:
             self.die(place, 0)
 
     def starts_of(self, place: int) -> list[float]:
@@ -114,7 +114,7 @@ def supervise(world: World, fork: Callable[[], int] | None = None) -> int | Fork
 
 
 def test_all_are_started_and_end_in_order(world: World) -> None:
-    world.at = {110.0: lambda: world.send(signal.SIGINT)}
+    world.at = {110.0: lambda: world.send(INT)}
     assert supervise(world) == 0
     assert world.started == [(100.0, 0), (100.0, 1), (100.0, 2)]
     assert world.told == [(-1, 0), (0, TERM), (1, TERM), (2, TERM)]
@@ -210,7 +210,9 @@ def test_a_worker_that_fails_later_is_started_again(world: World) -> None:
     assert len(world.starts_of(0)) == 2
 
 
-@pytest.mark.parametrize(("status", "code"), [(0, 0), (TERM, 0), (1 << 8, 1), (signal.SIGSEGV, 1)])
+@pytest.mark.parametrize(
+    ("status", "code"), [(0, 0), (TERM, 0), (INT, 0), (1 << 8, 1), (signal.SIGSEGV, 1)]
+)
 def test_the_code_is_that_of_the_workers(world: World, status: int, code: int) -> None:
     world.obedient = False
 
@@ -223,11 +225,23 @@ def test_the_code_is_that_of_the_workers(world: World, status: int, code: int) -
     assert supervise(world) == code
 
 
+def test_a_signal_that_comes_twice_is_passed_on_twice(world: World) -> None:
+    world.obedient = False
+
+    def again() -> None:
+        world.send(TERM)
+        world.obedient = True
+
+    world.at = {110.0: lambda: world.send(TERM), 111.0: again}
+    assert supervise(world) == 128 + TERM
+    assert [told for told in world.told if told[0] == 0] == [(0, INT), (0, INT)]
+
+
 def test_who_does_not_end_is_killed_after_the_drain(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.obedient = False
-    world.at = {110.0: lambda: world.send(TERM), 112.0: lambda: world.send(TERM)}
+    world.at = {110.0: lambda: world.send(TERM), 112.0: lambda: world.send(INT)}
     assert supervise(world) == 1
     assert world.told.count((-1, 0)) == 1
     assert world.now >= 110.0 + 20.0 + 5.0
