@@ -1,0 +1,61 @@
+"""Which outcomes a circuit breaker hears of, and whose."""
+
+from typing import Any
+
+from sidecar.forward.fuse import Fuse
+from sidecar.limit.breaker import State
+from sidecar.settings.schema import Breaker
+
+START = 1_000.0
+
+
+def exchange() -> Any:
+    """Only its identity counts."""
+    return object()
+
+
+def blown(**settings: Any) -> Fuse:
+    fuse = Fuse(Breaker(failures=1, open_seconds=1.0, **settings), lambda: 0.5)
+    fuse.failed(exchange(), START)
+    assert fuse.state(START) is State.OPEN
+    return fuse
+
+
+def test_only_the_probe_is_heard_of_while_it_is_tried() -> None:
+    fuse = blown()
+    probe, straggler = exchange(), exchange()
+    assert fuse.admits(probe, START + 1)
+    fuse.failed(straggler, START + 1.1)
+    assert fuse.state(START + 1.1) is State.HALF_OPEN
+    fuse.answered(straggler, 200, START + 1.2)
+    assert fuse.state(START + 1.2) is State.HALF_OPEN
+    fuse.answered(probe, 200, START + 1.3)
+    assert fuse.state(START + 1.3) is State.CLOSED
+
+
+def test_a_second_probe_takes_the_place_of_one_that_is_not_heard_of() -> None:
+    fuse = blown()
+    lost, second = exchange(), exchange()
+    assert fuse.admits(lost, START + 1)
+    assert fuse.admits(second, START + 2)
+    fuse.failed(lost, START + 2.1)
+    assert fuse.state(START + 2.1) is State.HALF_OPEN
+    fuse.failed(second, START + 2.2)
+    assert fuse.state(START + 2.2) is State.OPEN
+    assert fuse.opened == 2
+
+
+def test_a_probe_that_gets_an_answer_that_counts_as_failure_opens_again() -> None:
+    fuse = blown(statuses=(503,))
+    probe = exchange()
+    assert fuse.admits(probe, START + 1)
+    fuse.answered(probe, 503, START + 1.1)
+    assert fuse.state(START + 1.1) is State.OPEN
+
+
+def test_whoever_is_refused_is_told_whole_seconds_and_at_least_one() -> None:
+    fuse = blown()
+    assert fuse.retry_after(START) == 1
+    assert fuse.retry_after(START + 0.99) == 1
+    assert fuse.retry_after(START + 5.0) == 1
+    assert Fuse(Breaker(), lambda: 0.5).retry_after(START) == 1
