@@ -45,7 +45,8 @@ async def serve() -> None:
     application.router.add_get(PATH + "/{order:[0-9]+}", one)
     runner = web.AppRunner(application, access_log=None, keepalive_timeout=75.0)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    # As many as there are users: where the kernel's queue is full, a connection takes a second.
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
     await site.start()
     # One address, one port.
     print(json.dumps(runner.addresses[0][1]), flush=True)
