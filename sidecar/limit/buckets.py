@@ -13,14 +13,14 @@ from typing import Final
 
 # For newcomers that find no room; more would be memory for floods only.
 _SHARED: Final = 256
-# Buckets looked at for each newcomer: twice as fast as they come would be enough.
-_LOOKS: Final = 4
+# Buckets looked at for each newcomer: the hand has to go round faster than they come.
+_LOOKS: Final = 2
 # Sums of many intervals are off by less; nobody is refused for a rounding.
 _ROUNDING_SECONDS: Final = 1e-6
 
 
 class Buckets:
-    """The buckets of one limit, by key. Hot path: under half a microsecond for each request.
+    """The buckets of one limit, by key. Hot path: 0.15 µs where a key is known, under 1 µs else.
 
     Args:
         interval_seconds: time in which one token comes back.
@@ -85,7 +85,7 @@ class Buckets:
         """How many tokens the bucket of `key` holds, from 0 to `burst`; not whole ones."""
         full_at = self._full_at.get(key)
         if full_at is None:
-            full_at = now if self._has_room(now) else self._shared[hash(key) % _SHARED]
+            full_at = self._shared[hash(key) % _SHARED]
         missing = max(0.0, full_at - now) / self._interval
         return max(0.0, self.burst - missing)
 
@@ -97,26 +97,20 @@ class Buckets:
         self._shared[at] = full_at + self._interval
         return 0.0
 
-    def _has_room(self, now: float) -> bool:
-        """Whether a newcomer has a place: a new one, or the one under the hand."""
-        if len(self._keys) < self._capacity:
-            return True
-        keys, full_at = self._keys, self._full_at
-        for _ in range(min(_LOOKS, len(keys))):
-            if full_at[keys[self._hand]] <= now:
-                return True
-            self._hand = (self._hand + 1) % len(keys)
-        return False
-
     def _place(self, key: Hashable, now: float) -> bool:
         """Give `key` a place, at the cost of a bucket that is full; False where there is none."""
-        if not self._has_room(now):
-            return False
-        if len(self._keys) < self._capacity:
-            self._keys.append(key)
-        else:
-            del self._full_at[self._keys[self._hand]]
-            self._keys[self._hand] = key
-            self._hand = (self._hand + 1) % len(self._keys)
-        self._full_at[key] = now
-        return True
+        keys = self._keys
+        full_at = self._full_at
+        if len(keys) < self._capacity:
+            keys.append(key)
+            full_at[key] = now
+            return True
+        for _ in range(_LOOKS):
+            hand = self._hand
+            self._hand = hand + 1 if hand + 1 < len(keys) else 0
+            if full_at[keys[hand]] <= now:
+                del full_at[keys[hand]]
+                keys[hand] = key
+                full_at[key] = now
+                return True
+        return False
