@@ -1,7 +1,7 @@
 """``python -m perf.fleet.beats``: how many heartbeats one Redis carries.
 
-The product's own call, for all shards, by a thousand members. What counts is the server's CPU time
-per call of the script: a server has one thread for them.
+The product's own call, for all shards, by many members. What counts is the server's CPU time for
+each: a server has one thread for them.
 """
 
 import asyncio
@@ -18,26 +18,26 @@ from sidecar.settings.schema import Cache, Redis
 from sidecar.sync.redis_cache import RedisCache, open_client
 
 SECONDS = 5.0
-MEMBERS = 1000
+MEMBERS = (1_000, 10_000)
 _AT_ONCE = 6
 
 
-async def measured(server: EmbeddedValkey) -> tuple[int, float]:
-    """Calls of the script, and the CPU time they took there."""
+async def measured(server: EmbeddedValkey, most: int) -> tuple[int, float]:
+    """Heartbeats of `most` members, and the CPU time they took there."""
     settings = Redis(url=server.url)
     client = open_client(settings)
     cache = RedisCache(client, settings.prefix, 60, 5.0)
     for shard in range(SHARDS):
         await cache.establish(ShardState(shard, 5, 1))
     watermarks: dict[int, int | None] = dict.fromkeys(range(SHARDS), 5)
-    members = (f"{each:032x}" for each in itertools.cycle(range(MEMBERS)))
+    members = (f"{each:032x}" for each in itertools.cycle(range(most)))
     count, before, ends = 0, cpu_seconds(server.server.pid), time.perf_counter() + SECONDS
 
     async def beat() -> None:
         nonlocal count
         while time.perf_counter() < ends:
             await cache.beat(next(members), watermarks)
-            count += SHARDS
+            count += 1
 
     await asyncio.gather(*(beat() for _ in range(_AT_ONCE)))
     await client.aclose()
@@ -54,13 +54,16 @@ def main() -> None:
         try:
             while not server.is_ready():
                 time.sleep(0.02)
-            calls, seconds = asyncio.run(measured(server))
+            for most in MEMBERS:
+                _tell(most, *asyncio.run(measured(server, most)))
         finally:
             server.server.stop()
-    each = SHARDS / Cache().heartbeat_seconds
-    print(f"{1e6 * seconds / calls:.1f} us of the server for each call of the script")
+
+
+def _tell(members: int, beats: int, seconds: float) -> None:
     print(
-        f"{calls / seconds:.0f} calls in a second of its CPU: {calls / seconds / each:.0f} sidecars"
+        f"{members} members: {1e6 * seconds / beats:.0f} us of the server for each heartbeat,"
+        f" {beats / seconds * Cache().heartbeat_seconds:.0f} sidecars in a second of its CPU"
     )
 
 

@@ -32,7 +32,7 @@ _PINGS: Final = 5
 # A replica reports once a second and its master looks once a second: this much after the lag that
 # min-replicas-max-lag allows, a master that was cut off refuses writes.
 _LAG_SLACK_SECONDS: Final = 2
-_HEAD: Final = Script(scripts.HEAD)
+_HEADS: Final = Script(scripts.HEADS)
 
 # What a server or the connection says -> what to do.
 _ADVICE: Final = (
@@ -167,7 +167,7 @@ async def _writes(node: Node, name: str, keys: Keyspace, shard: int) -> list[Fin
 
 async def _scripts(node: Node, name: str, keys: Keyspace, shard: int) -> list[Finding]:
     try:
-        known = await node.run(_HEAD, ([keys.head(shard)], []))
+        [known] = await node.run(_HEADS, ([keys.head(shard)], []))
     except RedisError as error:
         advice = "let its user run scripts, and INFO in them (ACL: +eval +evalsha +script +info)"
         text = f"{name} refuses our scripts: {_words(error)}"

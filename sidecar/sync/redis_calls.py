@@ -1,8 +1,9 @@
 """Calls of scripts by shard: each goes to the server of its shard and is bounded in time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import redis.exceptions
@@ -20,6 +21,10 @@ class ShardCall(NamedTuple):
     shard: int
     keys: Sequence[str | bytes]
     values: Sequence[str | int | bytes] = ()
+
+
+# How several calls are made on one server; what failed of them stands in its place.
+_Run = Callable[[Node, Sequence[ShardCall]], Awaitable[list[Any]]]
 
 
 class Calls:
@@ -61,6 +66,21 @@ class Calls:
         Raises:
             RedisError, OSError: none was answered.
         """
+        return await self._answers(calls, partial(_run_each, script))
+
+    async def call_at_once(
+        self, script: Script, calls: Sequence[ShardCall], common: Sequence[str | int | bytes] = ()
+    ) -> list[Any]:
+        """As `call_each`, for a script that serves several shards in one call.
+
+        It is given the keys of all its shards, then `common`, then their values; it answers with a
+        list, one place for each shard. A Cluster takes keys of one slot in a call only: there it is
+        called for each shard.
+        """
+        run = _run_by_shard if self._client.sharded else _run_at_once
+        return await self._answers(calls, partial(run, script, common))
+
+    async def _answers(self, calls: Sequence[ShardCall], run: _Run) -> list[Any]:
         answers: list[Any] = [None] * len(calls)
         groups = await self._grouped(call.shard for call in calls)
         places = [
@@ -68,7 +88,7 @@ class Calls:
             for node, shards in groups
         ]
         outcomes = await _all(
-            [self._call_on(node, script, [calls[place] for place in each]) for node, each in places]
+            [self._call_on(node, run, [calls[place] for place in each]) for node, each in places]
         )
         for (_, each), outcome in zip(places, outcomes, strict=True):
             for place, answer in zip(each, outcome, strict=True):
@@ -102,14 +122,12 @@ class Calls:
                 groups.setdefault(node, set()).add(shard)
         return list(groups.items())
 
-    async def _call_on(
-        self, node: Node | None, script: Script, calls: Sequence[ShardCall]
-    ) -> list[Any]:
+    async def _call_on(self, node: Node | None, run: _Run, calls: Sequence[ShardCall]) -> list[Any]:
         if node is None:
             return [redis.exceptions.ConnectionError("no server is known")] * len(calls)
         try:
             async with self._bounded():
-                return await node.run_each(script, [(call.keys, call.values) for call in calls])
+                return await run(node, calls)
         except (RedisError, OSError) as error:
             return [error] * len(calls)
 
@@ -124,6 +142,33 @@ class Calls:
         except (RedisError, OSError):
             self._client.doubt()
             raise
+
+
+async def _run_each(script: Script, node: Node, calls: Sequence[ShardCall]) -> list[Any]:
+    return await node.run_each(script, [(call.keys, call.values) for call in calls])
+
+
+async def _run_at_once(
+    script: Script,
+    common: Sequence[str | int | bytes],
+    node: Node,
+    calls: Sequence[ShardCall],
+) -> list[Any]:
+    keys = [key for call in calls for key in call.keys]
+    values = [*common, *(value for call in calls for value in call.values)]
+    answers: list[Any] = await node.run(script, (keys, values))
+    return answers
+
+
+async def _run_by_shard(
+    script: Script,
+    common: Sequence[str | int | bytes],
+    node: Node,
+    calls: Sequence[ShardCall],
+) -> list[Any]:
+    each = [(call.keys, [*common, *call.values]) for call in calls]
+    answers = await node.run_each(script, each)
+    return [answer if isinstance(answer, _Failure) else answer[0] for answer in answers]
 
 
 async def _all(works: Sequence[Any]) -> list[list[Any]]:

@@ -24,9 +24,9 @@ _MEMBER_MILLISECONDS: Final = 60_000
 
 _INVALIDATE: Final = Script(scripts.INVALIDATE)
 _ESTABLISH: Final = Script(scripts.ESTABLISH)
-_HEAD: Final = Script(scripts.HEAD)
+_HEADS: Final = Script(scripts.HEADS)
 _LIFE: Final = Script(scripts.LIFE)
-_HEARTBEAT: Final = Script(scripts.HEARTBEAT)
+_HEARTBEATS: Final = Script(scripts.HEARTBEATS)
 _MEMBERS: Final = Script(scripts.MEMBERS)
 
 
@@ -105,7 +105,7 @@ class RedisShards:
     async def heads(self) -> dict[int, Head | None]:
         """The heads of all shards whose server answers; None where it cannot vouch for them."""
         return await self._heads(
-            _HEAD, [ShardCall(shard, [self.keys.head(shard)]) for shard in range(SHARDS)]
+            _HEADS, [ShardCall(shard, [self.keys.head(shard)]) for shard in range(SHARDS)]
         )
 
     async def beat(
@@ -124,14 +124,16 @@ class RedisShards:
             ShardCall(
                 shard,
                 [self.keys.head(shard), self.keys.members(shard)],
-                [member, -1 if watermark is None else watermark, _MEMBER_MILLISECONDS],
+                [-1 if watermark is None else watermark],
             )
             for shard, watermark in watermarks.items()
         ]
-        return await self._heads(_HEARTBEAT, calls)
+        return await self._heads(_HEARTBEATS, calls, member, _MEMBER_MILLISECONDS)
 
-    async def _heads(self, script: Script, calls: Sequence[ShardCall]) -> dict[int, Head | None]:
-        answers = await self._calls.call_each(script, calls)
+    async def _heads(
+        self, script: Script, calls: Sequence[ShardCall], *common: str | int
+    ) -> dict[int, Head | None]:
+        answers = await self._calls.call_at_once(script, calls, common)
         heads = {
             call.shard: head_of(answer)
             for call, answer in zip(calls, answers, strict=True)
