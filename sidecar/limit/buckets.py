@@ -52,7 +52,7 @@ class Buckets:
 
     def __len__(self) -> int:
         """Buckets in the table, those that are full included."""
-        return len(self._keys)
+        return len(self._full_at)
 
     def take(self, key: Hashable, now: float) -> float:
         """Take one token at the monotonic instant `now`.
