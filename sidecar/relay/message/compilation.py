@@ -257,7 +257,7 @@ class _Building:
         except TemplateError as wrong:
             self._wrong(str(wrong).replace("the path has", "known are"), *at, "resource")
         for name in rule.fields:
-            if "{" + name + "}" not in rule.resource:
+            if _NAME.fullmatch(name) and "{" + name + "}" not in rule.resource:
                 self._wrong(
                     "nothing is made of it: `resource` does not name it", *at, "fields", name
                 )

@@ -87,7 +87,7 @@ _DECODER: Final = json.JSONDecoder(
 def _is_deeper(value: Any, depth: int) -> bool:
     """Whether something lies below more than `depth` objects and arrays. No recursion."""
     level = [value]
-    for _ in range(depth + 1):
+    for _ in range(depth):
         following: list[Any] = []
         for each in level:
             if isinstance(each, dict):

@@ -1,0 +1,127 @@
+"""A connection with message rules, as a case file describes it; the relay is played here."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from sidecar.authorize.authorizer import Authorizer
+from sidecar.authorize.permit import Permit
+from sidecar.authorize.principal import IdentityFields
+from sidecar.authorize.subject import Subject
+from sidecar.model.decision import Denial, Missing
+from sidecar.model.facts import Session, User
+from sidecar.model.need import ABSENT, Found, Need
+from sidecar.model.route import RouteMatch
+from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind, Verdict
+from sidecar.relay.message.compilation import MessagePolicy, compile_messages
+from sidecar.relay.message.gate import MessageGate
+from sidecar.route.rules import compile_routes
+from sidecar.settings.schema import Cache, Identity, RouteRule
+from tests.cases.world import rule_grant
+
+FAR: Final = 10_000.0
+
+
+def subject_with(rules: list[Any], name: str = "ann") -> Subject:
+    """Somebody to whom `rules` are granted directly (``allow orders:read on orders/1``)."""
+    session = Session(version=1, id="s1", tenant="acme", subject=name, expires_at=FAR)
+    grants = tuple(map(rule_grant, rules))
+    user = User(version=1, tenant="acme", subject=name, rules=grants)
+    authorizer = Authorizer(Cache(), IdentityFields(Identity()))
+    subject = authorizer.subject(name.encode(), session, user, ABSENT, 1.0)
+    assert isinstance(subject, Subject)
+    return subject
+
+
+class FixedGrants:
+    """Grants that are what a test says, and stand while it says so.
+
+    Attributes:
+        subject: what is found.
+        stand: whether that still holds.
+        searches: the facts that came with each search.
+    """
+
+    def __init__(self, subject: Subject | Denial | Missing) -> None:
+        self.subject = subject
+        self.stand = True
+        self.searches: list[Mapping[Need, Found | Denial]] = []
+
+    def stands(self, subject: Subject) -> bool:
+        return self.stand and subject is self.subject
+
+    def find(
+        self, permit: Permit, facts: Mapping[Need, Found | Denial]
+    ) -> Subject | Denial | Missing:
+        assert permit.principal is not None
+        self.searches.append(facts)
+        return self.subject
+
+
+def route_of(document: dict[str, Any]) -> RouteRule:
+    """The route of a case file: `messages`, and perhaps `route`."""
+    given = {"path": "/ws", "access": "authenticated", **document.get("route", {})}
+    return msgspec.convert(
+        {**given, "websocket": {"messages": document["messages"]}}, RouteRule, strict=False
+    )
+
+
+def policy_of(document: dict[str, Any]) -> MessagePolicy:
+    return compile_messages(route_of(document))
+
+
+def permit_of(document: dict[str, Any], subject: Subject | None) -> Permit:
+    """A permit for the route, its parameters as in `parameters`."""
+    table = compile_routes([route_of(document)], default_upstream="app")
+    match = RouteMatch(table.routes[0], document.get("parameters", {}))
+    authorizer = Authorizer(Cache(), IdentityFields(Identity()))
+    permit = (
+        authorizer.admit(match) if subject is None else authorizer.authorize(match, "", subject)
+    )
+    assert isinstance(permit, Permit)
+    return permit
+
+
+def gate_of(
+    document: dict[str, Any], grants: FixedGrants, policy: MessagePolicy | None = None
+) -> MessageGate:
+    """The gate of one connection."""
+    policy = policy or policy_of(document)
+    subject = grants.subject if isinstance(grants.subject, Subject) else subject_with([])
+    return MessageGate(
+        permit_of(document, subject),
+        policy.rules,
+        policy.reader(),
+        grants,
+        policy.settings.refused,
+        policy.settings.longest_bytes,
+    )
+
+
+def told(verdict: Verdict) -> Any:
+    """A verdict in the words of a case: ``allow``, or what it says."""
+    if verdict is ALLOW:
+        return "allow"
+    if isinstance(verdict, Drop):
+        said: dict[str, Any] = {"drop": verdict.label}
+        if verdict.to_upstream is not None:
+            said["to_upstream"] = verdict.to_upstream.payload.decode()
+    else:
+        assert isinstance(verdict, Close), verdict
+        said = {"close": verdict.code, "label": verdict.label}
+        assert verdict.reason == verdict.label
+    if verdict.to_client is not None:
+        said["to_client"] = verdict.to_client.payload.decode()
+    return said
+
+
+def asked(gate: MessageGate, step: dict[str, Any]) -> Any:
+    """What the gate says about one step of a case: `client` or `server`, text or `binary`."""
+    direction = Direction.CLIENT if "client" in step else Direction.SERVER
+    payload = step[direction.value]
+    kind = Kind.BINARY if step.get("binary") else Kind.TEXT
+    octets = (
+        bytes.fromhex(step["hex"]) if "hex" in step else payload.encode("utf-8", "surrogatepass")
+    )
+    return told(gate.judge(direction, kind, octets))

@@ -1,0 +1,261 @@
+"""What is wrong with message rules is told at load, each at its place."""
+
+from typing import Any, Final
+
+import pytest
+
+from sidecar.relay.message.compilation import MessagesError, compile_messages
+from sidecar.relay.message.graphql import GraphqlReader
+from sidecar.relay.message.json_rpc import JsonRpcReader
+from sidecar.relay.message.plain import HookReader, PlainReader
+from sidecar.relay.message.stomp import StompReader
+from sidecar.settings.schema import RouteRule
+from tests.cases.messages.world import policy_of, route_of
+
+DIGEST: Final = "ab" * 32
+FINE: Final[dict[str, Any]] = {"type": "x", "access": "route"}
+JSON: Final[dict[str, Any]] = {"protocol": "json", "refused": "drop", "rules": [FINE]}
+RPC: Final[dict[str, Any]] = {"protocol": "json-rpc", "rules": [FINE]}
+STOMP: Final[dict[str, Any]] = {"protocol": "stomp", "rules": [FINE]}
+GRAPHQL: Final[dict[str, Any]] = {
+    "protocol": "graphql-transport-ws",
+    "rules": [{"type": "complete", "access": "route"}],
+}
+
+
+def rules(base: dict[str, Any], *given: dict[str, Any]) -> dict[str, Any]:
+    return {**base, "rules": list(given)}
+
+
+def asks(**given: Any) -> dict[str, Any]:
+    return {"type": "x", "permission": "a:b", **given}
+
+
+WRONG: Final[list[tuple[str, dict[str, Any], str, str]]] = [
+    ("nothing said", rules(JSON, {"type": "x"}), "rules[0].access", "say 'route'"),
+    ("both said", rules(JSON, asks(access="route")), "rules[0].access", "one of the two"),
+    ("no action", rules(JSON, asks(permission="a:*")), "rules[0].permission", "not an action"),
+    ("no pattern", rules(JSON, {**FINE, "type": ""}), "rules[0].type", "1 to 1024"),
+    ("half a brace", rules(JSON, {**FINE, "type": "a{b"}), "rules[0].type", "brace"),
+    ("part of a segment", rules(JSON, {**FINE, "type": "a*"}), "rules[0].type", "whole segment"),
+    ("a tail before", rules(JSON, {**FINE, "type": "**.a"}), "rules[0].type", "the last"),
+    ("a name twice", rules(JSON, {**FINE, "type": "{a}.{a}"}), "rules[0].type", "twice"),
+    ("too many parts", rules(JSON, {**FINE, "type": "*." * 8 + "*"}), "rules[0].type", "at most"),
+    ("no topics", rules(JSON, {**FINE, "topic": "t"}), "rules[0].topic", "topic_pointer"),
+    ("no topics here", rules(RPC, {**FINE, "topic": "t"}), "rules[0].topic", "have none"),
+    ("no pointer", rules(JSON, {**FINE, "where": {"a": "b"}}), "rules[0].where.a", "begins with"),
+    (
+        "an odd escape",
+        rules(JSON, {**FINE, "where": {"/a~2": "b"}}),
+        "rules[0].where./a~2",
+        "'~0'",
+    ),
+    (
+        "a pointer without end",
+        rules(JSON, {**FINE, "where": {"/a" * 17: "b"}}),
+        "rules[0].where." + "/a" * 17,
+        "at most 16",
+    ),
+    (
+        "no constant",
+        rules(JSON, {**FINE, "where": {"/a": '"b'}}),
+        "rules[0].where./a",
+        "string of JSON",
+    ),
+    (
+        "a resource for nothing",
+        rules(JSON, {**FINE, "resource": "r"}),
+        "rules[0].resource",
+        "without a permission",
+    ),
+    (
+        "fields for nothing",
+        rules(JSON, asks(fields={"a": "/a"})),
+        "rules[0].fields",
+        "without a resource",
+    ),
+    (
+        "a field for nothing",
+        rules(JSON, asks(resource="r", fields={"a": "/a"})),
+        "rules[0].fields.a",
+        "nothing is made of it",
+    ),
+    (
+        "no name",
+        rules(JSON, asks(resource="r/{a}", fields={"a b": "/a"})),
+        "rules[0].fields.a b",
+        "letters",
+    ),
+    (
+        "an unknown name",
+        rules(JSON, asks(resource="r/{a}")),
+        "rules[0].resource",
+        "unknown parameter 'a' (known are: shop)",
+    ),
+    (
+        "a name of the route",
+        rules(JSON, asks(resource="r/{shop}", fields={"shop": "/a"})),
+        "rules[0].fields.shop",
+        "already",
+    ),
+    (
+        "a name of the pattern",
+        rules(JSON, asks(type="x.{a}", resource="r/{a}", fields={"a": "/a"})),
+        "rules[0].fields.a",
+        "already",
+    ),
+    (
+        "a name of the route in a pattern",
+        rules(JSON, asks(type="x.{shop}", resource="r/{shop}")),
+        "rules[0].topic",
+        "already",
+    ),
+    ("a wildcard", rules(JSON, asks(resource="r/*")), "rules[0].resource", "wildcards"),
+    ("never reached", rules(JSON, FINE, FINE), "rules[1].type", "rules[0] decides"),
+    (
+        "documents elsewhere",
+        rules(JSON, {**FINE, "documents": [DIGEST]}),
+        "rules[0].documents",
+        "only",
+    ),
+    ("a pointer for others", {**RPC, "type_pointer": "/op"}, "type_pointer", "`json` only"),
+    ("a bad pointer", {**JSON, "id_pointer": "id"}, "id_pointer", "begins with"),
+    ("no error message", {**JSON, "refused": "reply"}, "refused", "give one"),
+    ("no JSON", {**JSON, "error": "{"}, "error", "must be JSON"),
+    ("an error for others", {**STOMP, "error": "{}"}, "error", "of their own"),
+    ("no hook", {**JSON, "protocol": "hook"}, "hook", "needs one"),
+    ("a hook for others", {**JSON, "hook": "a:b"}, "hook", "only"),
+    ("no name of a hook", {**JSON, "protocol": "hook", "hook": "a.b"}, "hook", "module:function"),
+    (
+        "no module",
+        {**JSON, "protocol": "hook", "hook": "no_such_module:f"},
+        "hook",
+        "cannot be imported",
+    ),
+    ("no function", {**JSON, "protocol": "hook", "hook": "json:f"}, "hook", "no function"),
+    ("longer than is read", {**JSON, "longest_bytes": 2_000_000}, "longest_bytes", "read_bytes"),
+    (
+        "neither header nor body",
+        rules(STOMP, {**FINE, "where": {"/receipt": "1"}}),
+        "rules[0].where",
+        "/headers/",
+    ),
+    (
+        "nor as field",
+        rules(STOMP, asks(resource="r/{a}", fields={"a": "/x"})),
+        "rules[0].fields",
+        "/headers/",
+    ),
+    ("unlisted operations", {**GRAPHQL, "unknown": "allow"}, "unknown", "would pass"),
+    (
+        "no documents",
+        rules(GRAPHQL, {**FINE, "type": "subscribe"}),
+        "rules[0].documents",
+        "list the documents",
+    ),
+    (
+        "no digest",
+        rules(GRAPHQL, {**FINE, "type": "subscribe", "documents": ["x"]}),
+        "rules[0].documents",
+        "SHA-256",
+    ),
+    (
+        "a name that binds nobody",
+        rules(GRAPHQL, {**FINE, "type": "subscribe", "any_document": True, "topic": "A"}),
+        "rules[0].any_document",
+        "neither names",
+    ),
+    (
+        "no name of an operation",
+        rules(GRAPHQL, {**FINE, "type": "subscribe", "documents": [DIGEST], "topic": "a.b"}),
+        "rules[0].topic",
+        "in full",
+    ),
+    (
+        "documents of others",
+        rules(GRAPHQL, {**FINE, "type": "ping", "documents": [DIGEST]}),
+        "rules[0].documents",
+        "only the client's",
+    ),
+    ("a pattern of types", rules(GRAPHQL, {**FINE, "type": "*"}), "rules[0].type", "name one"),
+    (
+        "a topic of others",
+        rules(GRAPHQL, {**FINE, "type": "ping", "topic": "A"}),
+        "rules[0].topic",
+        "belong",
+    ),
+    (
+        "an answer of any shape",
+        rules(
+            GRAPHQL,
+            asks(type="next", direction="server", resource="r/{a}", fields={"a": "/payload/a"}),
+        ),
+        "rules[0].topic",
+        "shape",
+    ),
+    (
+        "an operation that nobody registered",
+        rules(GRAPHQL, asks(type="next", direction="server", topic="A")),
+        "rules[0].topic",
+        "lists documents",
+    ),
+]
+
+
+def written(place: tuple[str | int, ...]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place)[1:]
+
+
+@pytest.mark.parametrize(
+    ("messages", "place", "words"), [each[1:] for each in WRONG], ids=[each[0] for each in WRONG]
+)
+def test_what_is_wrong_is_told_at_its_place(
+    messages: dict[str, Any], place: str, words: str
+) -> None:
+    document = {"messages": messages, "route": {"path": "/shops/{shop}/ws"}}
+    with pytest.raises(MessagesError) as caught:
+        policy_of(document)
+    problems = {written(each.place): each.message for each in caught.value.problems}
+    assert words in problems.get(place, ""), problems
+    assert place in str(caught.value)
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(MessagesError) as caught:
+        policy_of({"messages": rules({**JSON, "error": "{"}, {"type": "x"}, {"type": "{"})})
+    assert [written(each.place) for each in caught.value.problems] == [
+        "error", "rules[0].access", "rules[1].access", "rules[1].type"
+    ]  # fmt: skip
+
+
+def test_permissions_need_somebody_who_asks() -> None:
+    document = {"messages": rules(JSON, asks()), "route": {"access": "public"}}
+    with pytest.raises(MessagesError, match="public route"):
+        policy_of(document)
+
+
+def test_a_route_without_rules_has_no_policy() -> None:
+    with pytest.raises(ValueError, match="no message rules"):
+        compile_messages(RouteRule(path="/ws", access="public"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "reader"),
+    [
+        (JSON, PlainReader),
+        (RPC, JsonRpcReader),
+        (STOMP, StompReader),
+        (GRAPHQL, GraphqlReader),
+        ({**JSON, "protocol": "hook", "hook": "json:loads"}, HookReader),
+    ],
+)
+def test_each_protocol_has_its_reader(messages: dict[str, Any], reader: type) -> None:
+    policy = policy_of({"messages": messages})
+    assert isinstance(policy.reader(), reader)
+    assert policy.reader() is not policy.reader()
+
+
+def test_checking_a_file_runs_nothing_that_it_names() -> None:
+    messages = {**JSON, "protocol": "hook", "hook": "no_such_module:f"}
+    policy = compile_messages(route_of({"messages": messages}), load_hooks=False)
+    assert policy.hook is None

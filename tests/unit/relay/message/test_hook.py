@@ -1,0 +1,84 @@
+"""Hooks read messages of other protocols; whatever goes wrong in one refuses the message."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+
+from sidecar.relay.gate import Direction, Kind
+from sidecar.relay.message.call import Call
+from sidecar.relay.message.refusal import UnreadableError
+from tests.cases.messages.world import FixedGrants, gate_of, subject_with, told
+
+DOCUMENT: Final[dict[str, Any]] = {
+    "messages": {
+        "protocol": "hook",
+        "hook": "hook_under_test:read",
+        "items": 3,
+        "error": '{"no": "{id}"}',
+        "rules": [
+            {
+                "type": "get",
+                "permission": "orders:read",
+                "resource": "orders/{id}",
+                "fields": {"id": "/id"},
+            }
+        ],
+    }
+}
+NO: Final = {"drop": "internal-error", "to_client": '{"no":null}'}
+
+
+def read(direction: str, is_text: bool, payload: bytes) -> Iterable[Any]:
+    """``get 1; get 2``, or what the first word says."""
+    assert (direction, is_text) == ("client", False)
+    if payload == b"raise":
+        raise KeyError
+    if payload == b"unreadable":
+        raise UnreadableError("no")
+    if payload == b"exit":
+        raise RecursionError
+    if payload == b"for ever":
+        return _for_ever()
+    if payload == b"text":
+        return "text"
+    if payload == b"number":
+        return [Call(7)]  # type: ignore[arg-type]  # as a hook may
+    if payload == b"none":
+        return None  # type: ignore[return-value]  # as a hook may
+    parts = [part.split() for part in payload.decode().split(";") if part]
+    return [Call(part[0], None, {"id": part[1]}, part[1]) for part in parts]
+
+
+def _for_ever() -> Iterator[Call]:
+    while True:
+        yield Call("get", None, {"id": "1"})
+
+
+@pytest.mark.parametrize(
+    ("payload", "gives"),
+    [
+        (b"get 1", "allow"),
+        (b"get 1;get 1;get 1", "allow"),
+        (b"get 2", {"drop": "not-granted", "to_client": '{"no":"2"}'}),
+        (b"get 1;get 2", {"drop": "not-granted", "to_client": '{"no":"2"}'}),
+        (b"put 1", {"drop": "unknown-type", "to_client": '{"no":"1"}'}),
+        (b"get 1;get 1;get 1;get 1", NO),
+        (b"", {"drop": "unreadable-message", "to_client": '{"no":null}'}),
+        (b"unreadable", {"drop": "unreadable-message", "to_client": '{"no":null}'}),
+        (b"raise", NO),
+        (b"exit", NO),
+        (b"for ever", NO),
+        (b"text", NO),
+        (b"number", NO),
+        (b"none", NO),
+    ],
+)
+def test_a_hook(payload: bytes, gives: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("hook_under_test")
+    module.read = read  # type: ignore[attr-defined]  # a module made here
+    monkeypatch.setitem(sys.modules, "hook_under_test", module)
+    gate = gate_of(DOCUMENT, FixedGrants(subject_with(["allow orders:read on orders/1"])))
+    assert told(gate.judge(Direction.CLIENT, Kind.BINARY, payload)) == gives
