@@ -91,7 +91,7 @@ class Pipeline:
 
     def begin(self, exchange: Exchange) -> None:
         """Decide at once where memory knows enough: nearly always."""
-        if self._gate is not None and self._gate.settles(exchange):
+        if self._gate is not None and self._is_settled(exchange, self._gate):
             return
         verdict = self._decide(exchange, {})
         if verdict.__class__ is Missing:
@@ -100,6 +100,14 @@ class Pipeline:
             task.add_done_callback(self._loading.discard)
         else:
             self._conclude(exchange, verdict)
+
+    @staticmethod
+    def _is_settled(exchange: Exchange, gate: Gate) -> bool:
+        try:
+            return gate.settles(exchange)
+        except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
+            exchange.refuse(_broken(exchange))
+            return True
 
     async def _load_and_decide(self, exchange: Exchange, verdict: Missing) -> None:
         loaded: dict[Need, Found | Denial] = {}
@@ -200,7 +208,10 @@ class Pipeline:
         if exchange.is_over:
             return
         if self._gate is not None:
-            verdict = self._gate.passes(exchange, verdict)
+            try:
+                verdict = self._gate.passes(exchange, verdict)
+            except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
+                verdict = _broken(exchange)
         if verdict.__class__ is Permit:
             exchange.forward(verdict)
         elif isinstance(verdict, Denial):

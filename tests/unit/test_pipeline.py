@@ -18,6 +18,7 @@ from sidecar.cache.memory import Memory
 from sidecar.clock import instant, stopwatch
 from sidecar.decide import MOST_ROUNDS, Snapshot
 from sidecar.forward.exchange import Exchange
+from sidecar.gate import Gate
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import (
@@ -111,6 +112,7 @@ def pipeline(
     audit: AuditSink | None = None,
     memory: Memory | None = None,
     memo: bool = True,
+    gate: Gate | None = None,
 ) -> Pipeline:
     routes = [
         RouteRule(path="/orders", permission="orders:read"),
@@ -130,6 +132,7 @@ def pipeline(
         meters=Meters(),
         audit=audit,
         audit_permits=True,
+        gate=gate,
     )
 
 
@@ -192,6 +195,25 @@ async def test_a_bug_in_deciding_refuses(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(pipeline_module, "decide", broken)
     assert await outcome(pipeline(Stores()), Ended(BEARER)) is Reason.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize("step", ["settles", "passes"])
+async def test_a_bug_in_the_gate_refuses(step: str) -> None:
+    class Broken(Gate):
+        def __init__(self) -> None:
+            """Nothing of a gate but its bug."""
+
+        def settles(self, exchange: Exchange) -> bool:  # noqa: ARG002 - the gate's signature
+            if step == "settles":
+                raise ZeroDivisionError
+            return False
+
+        def passes(self, exchange: Exchange, verdict: Any) -> Any:  # noqa: ARG002 - the gate's signature
+            raise ZeroDivisionError
+
+    for start in ("GET /orders HTTP/1.1", "GET /open HTTP/1.1"):
+        led = pipeline(Stores(), gate=Broken())
+        assert await outcome(led, Ended(BEARER, start=start)) is Reason.INTERNAL_ERROR
 
 
 async def test_a_decision_that_never_converges_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
