@@ -8,7 +8,7 @@ from typing import Any
 from perf.micro.decide import measure
 from sidecar.relay.gate import ALLOW, Direction, Kind, Verdict
 from sidecar.relay.message.gate import MessageGate
-from tests.cases.messages.world import FixedGrants, gate_of, subject_with
+from tests.cases.messages.world import gate_of
 
 QUERY = "subscription OnOrder($id: ID!) { order(id: $id) { id total } }"
 DIGEST = "2239f97287acd3b4927b9d382ffe8327fe5625e3966610cd074605e954d9abd0"
@@ -111,8 +111,7 @@ def main() -> None:
     print(f"{'protocol':<24}{'bytes':>6}{'rules':>6}{'p50 us':>9}{'p99 us':>9}")
     for name, (rule, protocol, payloads) in messages().items():
         for rules in (1,) if protocol == "graphql-transport-ws" else (1, 100):
-            grants = FixedGrants(subject_with(["allow orders:*"]))
-            gate = gate_of(settings(protocol, rule, rules), grants)
+            gate = gate_of(settings(protocol, rule, rules), ["allow orders:*"])
             p50, p99 = measure(judging(gate, payloads))
             print(f"{name:<24}{len(payloads[0]):>6}{rules:>6}{p50:9.1f}{p99:9.1f}")
 

@@ -11,14 +11,20 @@ from sidecar.settings.problem import Path, SettingsError
 from sidecar.settings.schema import Root, RouteRule
 
 
-def examine_all(path: FilePath) -> Examination:
-    """Read the file at `path` and check everything in it, routes included.
+def examine_all(path: FilePath, *, load_hooks: bool = False) -> Examination:
+    """Read the file at `path` and check everything in it, routes and message rules included.
+
+    Args:
+        path: the file.
+        load_hooks: whether hooks are imported. A file that is only looked at must not run what it
+            names.
 
     Raises:
         OSError: the file cannot be read.
     """
     examination = examine_file(path, environ=os.environ)
     check_routes(examination)
+    check_messages(examination, load_hooks=load_hooks)
     return examination
 
 
@@ -53,10 +59,39 @@ def check_routes(examination: Examination) -> None:
         note(problem.index, problem.field, problem.message)
 
 
-def load_or_fail(path: FilePath) -> Root:
-    """The settings at `path`; ends the command, all problems written, when they are not usable."""
+def check_messages(examination: Examination, *, load_hooks: bool = False) -> None:
+    """Compile the message rules and add what is wrong with them, at their places in the file."""
+    root, positions, findings = examination.root, examination.positions, examination.findings
+    ruled = [] if root is None else [
+        (("routes", index, "websocket", "messages"), rule)
+        for index, rule in enumerate(root.routes)
+        if rule.websocket is not None and rule.websocket.messages is not None
+    ]  # fmt: skip
+    if not ruled:
+        return
+    from sidecar.relay.message.compilation import MessagesError, compile_messages  # noqa: PLC0415
+
+    for place, rule in ruled:
+        if findings.within(place):
+            continue
+        try:
+            compile_messages(rule, load_hooks=load_hooks)
+        except MessagesError as error:
+            for problem in error.problems:
+                path: Path = (*place, *problem.place)
+                message = positions.as_written(path, problem.message)
+                findings.add(positions.locate(path), path, message)
+
+
+def load_or_fail(path: FilePath, *, load_hooks: bool = False) -> Root:
+    """The settings at `path`; ends the command, all problems written, when they are not usable.
+
+    Args:
+        path: the file.
+        load_hooks: as of `examine_all`.
+    """
     try:
-        return settled(examine_all(path))
+        return settled(examine_all(path, load_hooks=load_hooks))
     except SettingsError as error:
         for problem in error.problems:
             say(str(problem), error=True)

@@ -35,7 +35,7 @@ def run(config: Path, listen: str | None, workers: int | None) -> None:
       sidecar run --config sidecar.yaml --listen 0.0.0.0:8080
       sidecar run --config sidecar.yaml --workers 2
     """  # noqa: D301 - click's mark for lines that stay as they are
-    root = load_or_fail(config)
+    root = load_or_fail(config, load_hooks=True)
     if listen is not None:
         root = listening_at(root, listen)
     if workers is not None:

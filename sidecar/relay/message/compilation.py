@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from sidecar.relay.gate import Direction
-from sidecar.relay.message.call import Reader
-from sidecar.relay.message.graphql import NEXT, SUBSCRIBE, GraphqlReader
+from sidecar.relay.message.graphql import NEXT, SUBSCRIBE
 from sidecar.relay.message.hook import HookError, load_hook, parse_hook
-from sidecar.relay.message.json_rpc import JsonRpcReader
 from sidecar.relay.message.pattern import Pattern, PatternError
-from sidecar.relay.message.plain import ErrorTemplate, Hook, HookReader, PlainReader
+from sidecar.relay.message.plain import ErrorTemplate, Hook
 from sidecar.relay.message.pointer import Pointer, PointerError
+from sidecar.relay.message.policy import GRAPHQL, MessagePolicy
 from sidecar.relay.message.refusal import UnreadableError
 from sidecar.relay.message.rule_checks import (
     registered_documents,
@@ -20,12 +19,10 @@ from sidecar.relay.message.rule_checks import (
     wrong_with_graphql,
 )
 from sidecar.relay.message.rules import Rule, RuleSet
-from sidecar.relay.message.stomp import StompReader
 from sidecar.relay.message.value import read_constant
 from sidecar.route.template import TemplateError, check_resource
 from sidecar.settings.schema import MessageRule, Messages, RouteRule
 
-GRAPHQL: Final = "graphql-transport-ws"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Parameters of a path template that was compiled elsewhere.
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\*?\}")
@@ -59,46 +56,6 @@ class MessagesError(ValueError):
     def __init__(self, problems: Sequence[MessageProblem]) -> None:
         super().__init__("; ".join(f"{_written(each.place)}: {each.message}" for each in problems))
         self.problems = tuple(problems)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MessagePolicy:
-    """What is common to all connections of a route.
-
-    Attributes:
-        settings: the settings.
-        rules: the compiled rules.
-        error: the error message of the route, where it has one.
-        hook: the function that reads messages, where the route names one.
-        follows: whether rules ask which operation the upstream's messages belong to.
-        reads_bodies: whether rules look into the bodies of STOMP frames.
-    """
-
-    settings: Messages
-    rules: RuleSet
-    error: ErrorTemplate | None
-    hook: Hook | None
-    follows: bool
-    reads_bodies: bool
-
-    def reader(self) -> Reader:
-        """A reader for one connection."""
-        settings = self.settings
-        if settings.protocol == "json-rpc":
-            return JsonRpcReader(settings.depth, settings.items)
-        if settings.protocol == "stomp":
-            return StompReader(settings.depth, settings.items, reads_bodies=self.reads_bodies)
-        if settings.protocol == GRAPHQL:
-            return GraphqlReader(settings.depth, follows=self.follows)
-        if self.hook is not None:
-            return HookReader(self.hook, self.error, settings.items)
-        return PlainReader(
-            Pointer(settings.type_pointer),
-            None if settings.topic_pointer is None else Pointer(settings.topic_pointer),
-            None if settings.id_pointer is None else Pointer(settings.id_pointer),
-            self.error,
-            settings.depth,
-        )
 
 
 def compile_messages(route: RouteRule, *, load_hooks: bool = True) -> MessagePolicy:

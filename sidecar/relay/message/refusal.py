@@ -11,6 +11,8 @@ class Refusal(StrEnum):
     TOO_LARGE = "message-too-large"
     # Too many operations of one connection, or two under one name.
     UNKNOWN_OPERATION = "unknown-operation"
+    # Both sides agreed on another protocol than the one that the route reads.
+    WRONG_SUBPROTOCOL = "wrong-subprotocol"
     # No rule speaks of it.
     UNKNOWN_TYPE = "unknown-type"
     # The rule speaks of a resource, and the message does not name one clearly.
@@ -21,8 +23,6 @@ class Refusal(StrEnum):
     DENIED_BY_RULE = "denied-by-rule"
     # Another call of the same batch was refused.
     BATCH_REFUSED = "batch-refused"
-    EXPIRED = "expired"
-    STORES_UNAVAILABLE = "stores-unavailable"
     # A bug of ours or of a hook.
     INTERNAL_ERROR = "internal-error"
 
@@ -32,14 +32,13 @@ WORDS: dict[Refusal, str] = {
     Refusal.UNREADABLE: "the message cannot be read in exactly one way",
     Refusal.TOO_LARGE: "the message is too large to be read",
     Refusal.UNKNOWN_OPERATION: "the operation is not known, or its id is used already",
+    Refusal.WRONG_SUBPROTOCOL: "messages of this protocol cannot be read here",
     Refusal.UNKNOWN_TYPE: "messages of this type are not accepted",
     Refusal.UNCLEAR_RESOURCE: "the message does not say clearly which resource is meant",
     Refusal.FORBIDDEN: "messages of this type are not accepted",
     Refusal.NOT_GRANTED: "not permitted",
     Refusal.DENIED_BY_RULE: "not permitted",
     Refusal.BATCH_REFUSED: "not sent: another call of the batch was refused",
-    Refusal.EXPIRED: "the credential has expired",
-    Refusal.STORES_UNAVAILABLE: "nobody can say at the moment whether this is permitted",
     Refusal.INTERNAL_ERROR: "the message could not be judged",
 }
 

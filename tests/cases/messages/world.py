@@ -1,6 +1,5 @@
 """A connection with message rules, as a case file describes it; the relay is played here."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -9,13 +8,13 @@ from sidecar.authorize.authorizer import Authorizer
 from sidecar.authorize.permit import Permit
 from sidecar.authorize.principal import IdentityFields
 from sidecar.authorize.subject import Subject
-from sidecar.model.decision import Denial, Missing
 from sidecar.model.facts import Session, User
-from sidecar.model.need import ABSENT, Found, Need
+from sidecar.model.need import ABSENT
 from sidecar.model.route import RouteMatch
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind, Verdict
-from sidecar.relay.message.compilation import MessagePolicy, compile_messages
+from sidecar.relay.message.compilation import compile_messages
 from sidecar.relay.message.gate import MessageGate
+from sidecar.relay.message.policy import MessagePolicy
 from sidecar.route.rules import compile_routes
 from sidecar.settings.schema import Cache, Identity, RouteRule
 from tests.cases.world import rule_grant
@@ -32,31 +31,6 @@ def subject_with(rules: list[Any], name: str = "ann") -> Subject:
     subject = authorizer.subject(name.encode(), session, user, ABSENT, 1.0)
     assert isinstance(subject, Subject)
     return subject
-
-
-class FixedGrants:
-    """Grants that are what a test says, and stand while it says so.
-
-    Attributes:
-        subject: what is found.
-        stand: whether that still holds.
-        searches: the facts that came with each search.
-    """
-
-    def __init__(self, subject: Subject | Denial | Missing) -> None:
-        self.subject = subject
-        self.stand = True
-        self.searches: list[Mapping[Need, Found | Denial]] = []
-
-    def stands(self, subject: Subject) -> bool:
-        return self.stand and subject is self.subject
-
-    def find(
-        self, permit: Permit, facts: Mapping[Need, Found | Denial]
-    ) -> Subject | Denial | Missing:
-        assert permit.principal is not None
-        self.searches.append(facts)
-        return self.subject
 
 
 def route_of(document: dict[str, Any]) -> RouteRule:
@@ -84,16 +58,14 @@ def permit_of(document: dict[str, Any], subject: Subject | None) -> Permit:
 
 
 def gate_of(
-    document: dict[str, Any], grants: FixedGrants, policy: MessagePolicy | None = None
+    document: dict[str, Any], rules: list[Any], policy: MessagePolicy | None = None
 ) -> MessageGate:
-    """The gate of one connection."""
+    """The gate of a connection of somebody to whom `rules` are granted."""
     policy = policy or policy_of(document)
-    subject = grants.subject if isinstance(grants.subject, Subject) else subject_with([])
     return MessageGate(
-        permit_of(document, subject),
+        permit_of(document, subject_with(rules)),
         policy.rules,
         policy.reader(),
-        grants,
         policy.settings.refused,
         policy.settings.longest_bytes,
     )

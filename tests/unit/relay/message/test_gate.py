@@ -4,15 +4,12 @@ from typing import Any, Final
 
 import pytest
 
-from sidecar.model.decision import Denial, Missing
-from sidecar.model.need import Found, Need, RolesNeed, UserNeed
-from sidecar.model.reason import Reason
+from sidecar.authorize.subject import Subject
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.gate import MessageGate
 from sidecar.relay.message.refusal import WORDS, Refusal
 from tests.cases.messages.world import (
-    FixedGrants,
     gate_of,
     permit_of,
     policy_of,
@@ -39,8 +36,8 @@ DOCUMENT: Final[dict[str, Any]] = {
     }
 }
 READ: Final = b'{"type": "read", "id": 1}'
+LIST: Final = b'{"type": "list"}'
 PING: Final = b'{"type": "ping"}'
-NEEDS: Final = Missing((UserNeed("acme", "ann"), RolesNeed("acme")))
 
 
 def with_settings(**settings: Any) -> dict[str, Any]:
@@ -51,30 +48,45 @@ def judge(gate: MessageGate, payload: bytes, direction: Direction = CLIENT) -> A
     return told(gate.judge(direction, Kind.TEXT, payload))
 
 
-def test_grants_are_looked_up_once_while_they_stand() -> None:
-    grants = FixedGrants(subject_with(["allow orders:read"]))
-    gate = gate_of(DOCUMENT, grants)
+def test_what_was_asked_once_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    check_many = Subject.check_many
+
+    def counting(self: Subject, questions: Any) -> Any:
+        asked.append(list(questions))
+        return check_many(self, questions)
+
+    monkeypatch.setattr(Subject, "check_many", counting)
+    gate = gate_of(DOCUMENT, ["allow orders:read"])
     assert [judge(gate, READ) for _ in range(3)] == ["allow"] * 3
-    assert len(grants.searches) == 1
+    assert asked == [[("orders:read", "orders/1")]]
+    assert [judge(gate, LIST) for _ in range(3)] == [{"drop": "not-granted"}] * 3
+    assert asked[1:] == [[("orders:list", "")]]
 
 
-def test_what_was_remembered_ends_with_the_grants() -> None:
-    grants = FixedGrants(subject_with(["allow orders:read"]))
-    gate = gate_of(DOCUMENT, grants)
-    assert judge(gate, READ) == "allow"
-    grants.subject = subject_with(["deny orders:read"])
-    assert judge(gate, READ) == {"drop": "denied-by-rule"}
-    assert len(grants.searches) == 2
+def test_a_batch_is_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    check_many = Subject.check_many
+
+    def counting(self: Subject, questions: Any) -> Any:
+        asked.append(list(questions))
+        return check_many(self, questions)
+
+    monkeypatch.setattr(Subject, "check_many", counting)
+    rule = {"type": "x", "permission": "a:b", "resource": "r/{i}", "fields": {"i": "/params/0"}}
+    gate = gate_of({"messages": {"protocol": "json-rpc", "rules": [rule]}}, ["allow a:b"])
+    call = b'{"jsonrpc":"2.0","method":"x","params":[%d]}'
+    assert judge(gate, b"[" + b",".join(call % each for each in (1, 2, 1)) + b"]") == "allow"
+    assert asked == [[("a:b", "r/1"), ("a:b", "r/2")]]
 
 
 def test_renewal_forgets_what_was_remembered() -> None:
-    grants = FixedGrants(subject_with(["allow orders:read"]))
-    gate = gate_of(DOCUMENT, grants)
+    gate = gate_of(DOCUMENT, ["allow orders:read"])
     assert judge(gate, READ) == "allow"
-    now = subject_with([])
-    grants.subject = now
-    gate.renewed(permit_of(DOCUMENT, now))
+    gate.renewed(permit_of(DOCUMENT, subject_with([])))
     assert judge(gate, READ) == {"drop": "not-granted"}
+    gate.renewed(permit_of(DOCUMENT, subject_with(["allow *", "deny orders:read"])))
+    assert judge(gate, READ) == {"drop": "denied-by-rule"}
 
 
 def test_route_parameters_are_those_of_the_permit_in_force() -> None:
@@ -87,74 +99,27 @@ def test_route_parameters_are_those_of_the_permit_in_force() -> None:
         "route": {"path": "/shops/{shop}/ws"},
         "parameters": {"shop": "1"},
     }
-    subject = subject_with(["allow a:b on shops/1"])
-    gate = gate_of(document, FixedGrants(subject))
+    granted = ["allow a:b on shops/1"]
+    gate = gate_of(document, granted)
     assert judge(gate, b'{"type": "x"}') == "allow"
-    gate.renewed(permit_of({**document, "parameters": {"shop": "2"}}, subject))
+    gate.renewed(permit_of({**document, "parameters": {"shop": "2"}}, subject_with(granted)))
     assert judge(gate, b'{"type": "x"}') == {"drop": "not-granted"}
 
 
-def test_what_needs_no_permission_needs_no_grants() -> None:
-    grants = FixedGrants(NEEDS)
-    gate = gate_of(DOCUMENT, grants)
-    assert judge(gate, PING) == "allow"
-    assert grants.searches == []
-
-
-def test_facts_are_asked_for_and_the_same_message_is_judged_again() -> None:
-    grants = FixedGrants(NEEDS)
-    gate = gate_of(DOCUMENT, grants)
-    assert gate.judge(CLIENT, Kind.TEXT, READ) is NEEDS
-    facts: dict[Need, Found | Denial] = {UserNeed("acme", "ann"): Denial(Reason.UNKNOWN_USER)}
-    gate.loaded(facts)
-    grants.subject = subject_with(["allow orders:read"])
-    assert judge(gate, READ) == "allow"
-    assert grants.searches == [{}, facts]
-
-
-def test_facts_add_up_over_rounds() -> None:
-    grants = FixedGrants(NEEDS)
-    gate = gate_of(DOCUMENT, grants)
-    first, second = UserNeed("acme", "ann"), RolesNeed("acme")
-    refusal = Denial(Reason.UNKNOWN_USER)
-    assert gate.judge(CLIENT, Kind.TEXT, READ) is NEEDS
-    gate.loaded({first: refusal})
-    assert gate.judge(CLIENT, Kind.TEXT, READ) is NEEDS
-    gate.loaded({second: refusal})
-    assert gate.judge(CLIENT, Kind.TEXT, READ) is NEEDS
-    assert grants.searches == [{}, {first: refusal}, {first: refusal, second: refusal}]
-
-
-def test_without_stores_a_message_is_refused_and_the_next_asks_again() -> None:
-    grants = FixedGrants(NEEDS)
-    gate = gate_of(DOCUMENT, grants)
-    assert gate.judge(CLIENT, Kind.TEXT, READ) is NEEDS
-    gate.loaded({})
-    assert judge(gate, READ) == {"drop": "stores-unavailable"}
-    assert gate.judge(CLIENT, Kind.TEXT, READ) is NEEDS
-
-
-def test_a_credential_that_is_over_ends_the_connection() -> None:
-    gate = gate_of(DOCUMENT, FixedGrants(Denial(Reason.SESSION_EXPIRED)))
-    assert judge(gate, READ) == {"close": 4401, "label": "expired"}
-
-
 def test_nobody_holds_permissions_on_a_public_route() -> None:
-    grants = FixedGrants(subject_with(["allow *"]))
     policy = policy_of(DOCUMENT)
     public = permit_of(
         {"messages": {**DOCUMENT["messages"], "rules": [{"type": "a", "access": "route"}]},
          "route": {"access": "public"}}, None
     )  # fmt: skip
-    gate = MessageGate(public, policy.rules, policy.reader(), grants, "drop", 1000)
+    gate = MessageGate(public, policy.rules, policy.reader(), "drop", 1000)
     assert judge(gate, READ) == {"drop": "not-granted"}
     assert judge(gate, PING) == "allow"
-    assert grants.searches == []
+    gate.loaded({})
 
 
 def test_many_permissions_do_not_fill_memory() -> None:
-    grants = FixedGrants(subject_with(["allow orders:read on orders/7"]))
-    gate = gate_of(DOCUMENT, grants)
+    gate = gate_of(DOCUMENT, ["allow orders:read on orders/7"])
     for number in range(500):
         expected = "allow" if number == 7 else {"drop": "not-granted"}
         assert judge(gate, b'{"type": "read", "id": %d}' % number) == expected
@@ -163,7 +128,7 @@ def test_many_permissions_do_not_fill_memory() -> None:
 
 def test_many_types_do_not_fill_memory() -> None:
     policy = policy_of(DOCUMENT)
-    gate = gate_of(DOCUMENT, FixedGrants(subject_with([])), policy)
+    gate = gate_of(DOCUMENT, [], policy)
     for number in range(3000):
         assert judge(gate, b'{"type": "t%d"}' % number) == {"drop": "unknown-type"}
     assert len(policy.rules._remembered) <= 1024
@@ -174,34 +139,32 @@ def test_many_types_do_not_fill_memory() -> None:
 
 
 def test_without_rules_for_it_the_server_is_not_read() -> None:
-    gate = gate_of(DOCUMENT, FixedGrants(subject_with([])))
+    gate = gate_of(DOCUMENT, [])
     assert gate.judge(SERVER, Kind.BINARY, b"\xff") is ALLOW
 
 
 def test_unknown_types_may_be_let_through_but_nothing_unreadable() -> None:
-    gate = gate_of(with_settings(unknown="allow"), FixedGrants(subject_with([])))
+    gate = gate_of(with_settings(unknown="allow"), [])
     assert judge(gate, b'{"type": "else"}') == "allow"
     assert judge(gate, b'{"type": "else", "type": "read"}') == {"drop": "unreadable-message"}
 
 
 def test_unknown_types_of_the_server_may_be_let_through() -> None:
     rules = [{"type": "x", "direction": "server", "access": "nobody"}]
-    gate = gate_of(
-        with_settings(unknown_from_server="allow", rules=rules), FixedGrants(subject_with([]))
-    )
+    gate = gate_of(with_settings(unknown_from_server="allow", rules=rules), [])
     assert judge(gate, b'{"type": "y"}', SERVER) == "allow"
     assert judge(gate, b'{"type": "x"}', SERVER) == {"drop": "forbidden"}
     assert judge(gate, b'{"type": "y"}') == {"drop": "unknown-type"}
 
 
 def test_refusal_may_close() -> None:
-    gate = gate_of(with_settings(refused="close"), FixedGrants(subject_with([])))
+    gate = gate_of(with_settings(refused="close"), [])
     assert judge(gate, READ) == {"close": 4403, "label": "not-granted"}
     assert judge(gate, b"x") == {"close": 4400, "label": "unreadable-message"}
 
 
 def test_what_is_too_long_is_not_read() -> None:
-    gate = gate_of(with_settings(longest_bytes=200), FixedGrants(subject_with([])))
+    gate = gate_of(with_settings(longest_bytes=200), [])
     filled = b'{"type": "ping", "x": "' + b"x" * 175 + b'"}'
     assert len(filled) == 200
     assert judge(gate, filled) == "allow"
@@ -225,7 +188,7 @@ class Silent(Broken):
 @pytest.mark.parametrize("direction", list(Direction))
 def test_a_bug_refuses(direction: Direction) -> None:
     document = with_settings(rules=[{"type": "x", "direction": direction.value, "access": "route"}])
-    gate = gate_of(document, FixedGrants(subject_with(["allow *"])))
+    gate = gate_of(document, ["allow *"])
     gate._reader = Broken()  # type: ignore[assignment]  # a reader that only reads
     verdict = gate.judge(direction, Kind.TEXT, READ)
     assert isinstance(verdict, Close)
@@ -233,7 +196,7 @@ def test_a_bug_refuses(direction: Direction) -> None:
 
 
 def test_a_message_that_says_nothing_is_refused() -> None:
-    gate = gate_of(DOCUMENT, FixedGrants(subject_with(["allow *"])))
+    gate = gate_of(DOCUMENT, ["allow *"])
     gate._reader = Silent()  # type: ignore[assignment]  # a reader that only reads
     assert gate.judge(CLIENT, Kind.TEXT, READ) == Drop("unreadable-message")
 
@@ -251,7 +214,7 @@ def test_operations_of_a_connection_are_bounded() -> None:
         {"type": "next", "direction": "server", "access": "route"},
     ]
     document = {"messages": {"protocol": "graphql-transport-ws", "rules": rules}}
-    gate = gate_of(document, FixedGrants(subject_with([])))
+    gate = gate_of(document, [])
     message = b'{"id": "%d", "type": "subscribe", "payload": {"query": "{ me { name } }"}}'
     for number in range(4096):
         assert judge(gate, message % number) == "allow"
@@ -264,7 +227,7 @@ def test_operations_of_a_connection_are_bounded() -> None:
 def test_control_messages_that_a_rule_refuses_have_no_operation_to_tell() -> None:
     rules = [{"type": "ping", "access": "nobody"}, {"type": "complete", "access": "route"}]
     document = {"messages": {"protocol": "graphql-transport-ws", "rules": rules}}
-    gate = gate_of(document, FixedGrants(subject_with([])))
+    gate = gate_of(document, [])
     assert judge(gate, b'{"type": "ping"}') == {"drop": "forbidden"}
     assert judge(gate, b'{"id": "1", "type": "complete"}') == "allow"
 
@@ -277,6 +240,6 @@ def test_headers_of_a_frame_are_bounded() -> None:
             "rules": [{"type": "SEND", "topic": "/a", "access": "route"}],
         }
     }
-    gate = gate_of(document, FixedGrants(subject_with([])))
+    gate = gate_of(document, [])
     assert judge(gate, b"SEND\ndestination:/a\nb:1\nc:1\n\n\0") == "allow"
     assert judge(gate, b"SEND\ndestination:/a\nb:1\nc:1\nd:1\n\n\0")["close"] == 4400

@@ -10,7 +10,7 @@ import pytest
 from sidecar.relay.gate import Direction, Kind
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.refusal import UnreadableError
-from tests.cases.messages.world import FixedGrants, gate_of, subject_with, told
+from tests.cases.messages.world import gate_of, told
 
 DOCUMENT: Final[dict[str, Any]] = {
     "messages": {
@@ -80,5 +80,5 @@ def test_a_hook(payload: bytes, gives: Any, monkeypatch: pytest.MonkeyPatch) -> 
     module = ModuleType("hook_under_test")
     module.read = read  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, "hook_under_test", module)
-    gate = gate_of(DOCUMENT, FixedGrants(subject_with(["allow orders:read on orders/1"])))
+    gate = gate_of(DOCUMENT, ["allow orders:read on orders/1"])
     assert told(gate.judge(Direction.CLIENT, Kind.BINARY, payload)) == gives

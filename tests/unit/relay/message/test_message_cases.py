@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.cases.messages.world import FixedGrants, asked, gate_of, subject_with
+from tests.cases.messages.world import asked, gate_of
 
 FILES: Final = sorted((Path(__file__).parents[3] / "cases" / "messages").glob("*.yaml"))
 
@@ -27,7 +27,7 @@ def _chosen(said: Any, gives: Any) -> Any:
 @pytest.mark.parametrize(("document", "case"), _cases())
 def test_case(document: dict[str, Any], case: dict[str, Any]) -> None:
     name = case.get("as", "ann")
-    gate = gate_of(document, FixedGrants(subject_with(document["users"][name], name)))
+    gate = gate_of(document, document["users"][name])
     for step in case.get("steps", [case]):
         gives = step["gives"]
         if gives == "allow":

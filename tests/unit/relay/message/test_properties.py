@@ -15,12 +15,11 @@ from sidecar.relay.message.pattern import Pattern
 from sidecar.relay.message.pointer import Pointer
 from sidecar.relay.message.refusal import UnreadableError
 from sidecar.relay.message.value import is_segment
-from tests.cases.messages.world import FixedGrants, gate_of, policy_of, subject_with
+from tests.cases.messages.world import gate_of, policy_of
 from tests.unit.relay.message.test_message_cases import FILES
 
 DOCUMENTS: Final = {file.stem: yaml.safe_load(file.read_text("utf-8")) for file in FILES}
 POLICIES: Final = {name: policy_of(document) for name, document in DOCUMENTS.items()}
-EVERYBODY: Final = subject_with(["allow *"])
 # Pieces of messages of all protocols: put together they are nearly valid.
 _WORDS: Final = """
 { } [ ] , : " "type": "order.list" "scope":"own" "id":1 null "jsonrpc":"2.0" "method":"text/a"
@@ -80,7 +79,7 @@ def folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 @pytest.mark.parametrize("protocol", sorted(POLICIES))
 @given(payload=PAYLOADS, direction=st.sampled_from(Direction), kind=st.sampled_from(Kind))
 def test_nothing_raises(protocol: str, payload: bytes, direction: Direction, kind: Kind) -> None:
-    gate = gate_of(DOCUMENTS[protocol], FixedGrants(EVERYBODY), POLICIES[protocol])
+    gate = gate_of(DOCUMENTS[protocol], ["allow *"], POLICIES[protocol])
     verdict = gate.judge(direction, kind, payload)
     assert verdict is ALLOW or isinstance(verdict, Drop | Close)
     # No bug hides behind a refusal.
