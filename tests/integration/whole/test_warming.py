@@ -55,7 +55,7 @@ async def test_a_start_has_in_memory_what_its_sibling_uses(
     ],
 )
 async def test_who_asks_meanwhile_learns_how_far_it_is(warming: str, told: str) -> None:
-    server: Any = SimpleNamespace(is_draining=False, is_accepting=False)
+    server: Any = SimpleNamespace(is_draining=False, is_leaving=False, is_accepting=False)
     deciding: Any = SimpleNamespace(warming=warming)
     assert await serving._unready(server, deciding) == told
 
