@@ -16,6 +16,7 @@ from sidecar.relay.message.compilation import compile_messages
 from sidecar.relay.message.gate import MessageGate
 from sidecar.relay.message.policy import MessagePolicy
 from sidecar.route.rules import compile_routes
+from sidecar.route.table import RouteTable, resource_of
 from sidecar.settings.schema import Cache, Identity, RouteRule
 from tests.cases.world import rule_grant
 
@@ -48,12 +49,19 @@ def policy_of(document: dict[str, Any]) -> MessagePolicy:
 def permit_of(document: dict[str, Any], subject: Subject | None) -> Permit:
     """A permit for the route, its parameters as in `parameters`."""
     table = compile_routes([route_of(document)], default_upstream="app")
-    match = RouteMatch(table.routes[0], document.get("parameters", {}))
+    return permit_for(table, subject, document.get("parameters", {}))
+
+
+def permit_for(table: RouteTable, subject: Subject | None, parameters: dict[str, str]) -> Permit:
+    """A permit for the only route of a table."""
+    match = RouteMatch(table.routes[0], parameters)
     authorizer = Authorizer(Cache(), IdentityFields(Identity()))
     permit = (
-        authorizer.admit(match) if subject is None else authorizer.authorize(match, "", subject)
+        authorizer.admit(match)
+        if subject is None
+        else authorizer.authorize(match, resource_of(match), subject)
     )
-    assert isinstance(permit, Permit)
+    assert isinstance(permit, Permit), permit
     return permit
 
 

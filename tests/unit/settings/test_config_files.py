@@ -29,7 +29,8 @@ SECRETS = {
 
 def test_there_are_the_examples_that_the_documentation_names() -> None:
     names = ["cluster", "jwt", "kubernetes", "legacy", "mesh", "minimal", "public-api", "sentinel"]
-    assert [path.stem for path in EXAMPLES] == [*names, "tls"]
+    names += ["tls", "websocket-graphql", "websocket-json-rpc", "websocket-stomp"]
+    assert [path.stem for path in EXAMPLES] == names
 
 
 @pytest.mark.parametrize("path", [CONFIG / "sidecar.yaml", *EXAMPLES], ids=lambda path: path.stem)
