@@ -61,6 +61,7 @@ class Following:
         "_behind_since",
         "_early",
         "_head",
+        "_highest",
         "_lease",
         "epoch",
         "incarnation",
@@ -75,6 +76,8 @@ class Following:
         self._lease = lease_seconds * (1 - self.MARGIN)
         # Sequence -> the epoch it was heard in; 0 for what PostgreSQL itself told.
         self._early: dict[int, int] = {}
+        # The last of those, kept as a number: looking for it for each of thousands takes seconds.
+        self._highest = 0
         self._head = 0
         self._behind_since: float | None = None
         self.watermark: int | None = None
@@ -85,7 +88,7 @@ class Following:
     @property
     def latest(self) -> int:
         """The highest sequence applied, with or without a gap before it."""
-        return max(self.watermark or 0, max(self._early, default=0))
+        return max(self.watermark or 0, self._highest)
 
     def hear(self, seq: int, now: float, epoch: int = 0) -> None:
         """A change was applied, from pub/sub or a replay, in any order and any number of times.
@@ -102,12 +105,12 @@ class Following:
         """
         if self.watermark is None:
             # It may be newer than the head that the first heartbeat is about to bring.
-            self._early[seq] = epoch
+            self._keep_early(seq, epoch)
             return
         if epoch not in {0, self.epoch}:
             return
         if seq > self.watermark + 1:
-            self._early[seq] = epoch
+            self._keep_early(seq, epoch)
             if self._behind_since is None:
                 self._behind_since = now
             return
@@ -168,18 +171,28 @@ class Following:
     def _begin(self, answer: Beat) -> None:
         early = self._early.items()
         self._early = {seq: epoch for seq, epoch in early if epoch in {0, answer.epoch}}
+        self._highest = max(self._early, default=0)
         self.epoch = answer.epoch
         self.incarnation = answer.incarnation
         self._head = answer.head
         self._behind_since = None
         self._advance(answer.head)
 
+    def _keep_early(self, seq: int, epoch: int) -> None:
+        self._early[seq] = epoch
+        self._highest = max(self._highest, seq)
+
     def _advance(self, seq: int) -> None:
-        if self._early:
-            self._early = {each: epoch for each, epoch in self._early.items() if each > seq}
-            while seq + 1 in self._early:
+        early = self._early
+        if early:
+            if seq == (self.watermark or 0) + 1:
+                early.pop(seq, None)
+            else:
+                # A leap: what lies below is of no more interest.
+                early = self._early = {each: epoch for each, epoch in early.items() if each > seq}
+            while seq + 1 in early:
                 seq += 1
-                del self._early[seq]
+                del early[seq]
         self.watermark = seq
         if not self._early and seq >= self._head:
             self._behind_since = None
