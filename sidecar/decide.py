@@ -46,6 +46,7 @@ from sidecar.model.need import (
 from sidecar.model.reason import Reason
 from sidecar.model.route import Access, Evidence, Route
 from sidecar.route.table import RouteTable, resource_of
+from sidecar.route.websocket import refuse_handshake
 
 Loaded = Mapping[Need, Found | Denial]
 EMPTY: Final[Loaded] = MappingProxyType({})
@@ -91,6 +92,7 @@ def decide(
     loaded: "Loaded | _Recollection" = EMPTY,
     done: Work | None = None,
     certificate: ClientCertificate | None = None,
+    scheme: str = "",
 ) -> Permit | Denial | Missing:
     """Decide about one request.
 
@@ -102,6 +104,7 @@ def decide(
         loaded: what the shell has loaded for this request; goes before memory.
         done: the work that was missing, once it is over.
         certificate: of the client's connection; counts where the route asks for one.
+        scheme: ``http`` or ``https``, as the client used it; matters for handshakes.
 
     Returns:
         A `Permit`; a `Denial`, with the route and the principal as far as they are known; or
@@ -111,6 +114,13 @@ def decide(
     if isinstance(match, Denial):
         return match
     route = match.route
+    if head.upgrade is not None:
+        ambient = route.access is not Access.PUBLIC and snapshot.credentials.is_ambient(
+            head, route.credential, certificate
+        )
+        refused = refuse_handshake(head, route, scheme, ambient=ambient)
+        if refused is not None:
+            return refused
     if route.access is Access.PUBLIC:
         return snapshot.authorizer.admit(match, resource_of(match))
     credential: SessionNeed | TokenNeed | VerifiedCertificate | Denial
@@ -151,6 +161,7 @@ def decide_without_stores(
     loaded: Loaded = EMPTY,
     done: Work | None = None,
     certificate: ClientCertificate | None = None,
+    scheme: str = "",
 ) -> Permit | Missing | None:
     """Decide once more when no store answers, where the route opts into last-known-good (R9).
 
@@ -165,6 +176,7 @@ def decide_without_stores(
         loaded: what could be loaded for this request before the stores failed; goes before memory.
         done: the work that was missing, once it is over.
         certificate: of the client's connection.
+        scheme: as of `decide`.
 
     Returns:
         A `Permit`, its reason `LAST_KNOWN_GOOD` where any fact was of a while ago; `Missing` with
@@ -176,7 +188,7 @@ def decide_without_stores(
         return None
     within = match.route.last_known_good_seconds
     facts = _Recollection(loaded, snapshot.memory, within)
-    outcome = decide(head, wall, instant, snapshot, facts, done, certificate)
+    outcome = decide(head, wall, instant, snapshot, facts, done, certificate, scheme)
     if isinstance(outcome, Missing):
         return None if outcome.work is None else outcome
     if isinstance(outcome, Denial):

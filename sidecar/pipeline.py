@@ -12,10 +12,11 @@ while ago. Refusal is a value and the default.
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Final, Protocol
 
-from sidecar.audit.record import record_of
+from sidecar.audit.record import Closed, record_of, record_of_close
 from sidecar.audit.sink import AuditSink
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
@@ -24,7 +25,9 @@ from sidecar.forward.exchange import Exchange
 from sidecar.gate import Gate
 from sidecar.model.decision import Denial, Missing, Work
 from sidecar.model.errors import StoresUnavailable
+from sidecar.model.head import RequestHead
 from sidecar.model.need import Found, Need
+from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
 from sidecar.telemetry.meters import Meters
 
@@ -32,6 +35,7 @@ _LOG: Final = logging.getLogger(__name__)
 # Compiling for one request, the wait for others' included: a hundred thousand grants take a fifth
 # of a second. What was done stays, for whoever asks again.
 _WORK_SECONDS: Final = 2.0
+_SCHEMES: Final = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 _OVERLOADED: Final = Denial(Reason.OVERLOADED, "compiling grants took too long")
 
 
@@ -52,6 +56,14 @@ class Loader(Protocol):
 
     async def load(self, need: Need, now: float) -> Loaded:
         """Find `need` at the monotonic instant `now`; raises StoresUnavailable."""
+
+
+class Asker(Protocol):
+    """On whose behalf a decision is made: an exchange, or a connection that is open already."""
+
+    head: RequestHead
+    peer: Peer
+    request_id: bytes
 
 
 class Pipeline:
@@ -109,21 +121,43 @@ class Pipeline:
             exchange.refuse(_broken(exchange))
             return True
 
-    async def _load_and_decide(self, exchange: Exchange, verdict: Missing) -> None:
+    def peek(self, asker: Asker) -> Permit | Denial | Missing:
+        """Decide about `asker` once more, from memory."""
+        return self._decide(asker, {})
+
+    async def settle(self, asker: Asker) -> Permit | Denial:
+        """The same, with all that memory lacks; `STORES_UNAVAILABLE` where no store answers."""
+        verdict = self._decide(asker, {})
+        if isinstance(verdict, Missing):
+            verdict = await self._settle(asker, verdict)
+        return _unsettled(asker, verdict) if isinstance(verdict, Missing) else verdict
+
+    async def facts(self, missing: Missing) -> dict[Need, Found | Denial]:
+        """What is missing, within the bound; less of it where the stores do not answer in time."""
         loaded: dict[Need, Found | Denial] = {}
-        concluded: Permit | Denial | Missing = verdict
+        with contextlib.suppress(StoresUnavailable, TimeoutError):
+            if missing.work is not None:
+                await self._finish(missing.work)
+            async with asyncio.timeout(self._load_seconds):
+                await self._load(missing.needs, loaded)
+        return loaded
+
+    async def _load_and_decide(self, exchange: Exchange, verdict: Missing) -> None:
+        self._conclude(exchange, await self._settle(exchange, verdict))
+
+    async def _settle(self, exchange: Asker, verdict: Missing) -> Permit | Denial | Missing:
+        loaded: dict[Need, Found | Denial] = {}
         try:
             try:
-                concluded = await self._complete(exchange, verdict, loaded)
+                return await self._complete(exchange, verdict, loaded)
             except (StoresUnavailable, TimeoutError) as error:
                 refusal = Denial(Reason.STORES_UNAVAILABLE, str(error))
-                concluded = await self._without_stores(exchange, loaded) or refusal
+                return await self._without_stores(exchange, loaded) or refusal
         except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
-            concluded = _broken(exchange)
-        self._conclude(exchange, concluded)
+            return _broken(exchange)
 
     async def _complete(
-        self, exchange: Exchange, verdict: Missing, loaded: dict[Need, Found | Denial]
+        self, exchange: Asker, verdict: Missing, loaded: dict[Need, Found | Denial]
     ) -> Permit | Denial | Missing:
         """The decision with all it needs; raises StoresUnavailable or TimeoutError."""
         loop = asyncio.get_running_loop()
@@ -168,7 +202,7 @@ class Pipeline:
         return True
 
     async def _without_stores(
-        self, exchange: Exchange, loaded: dict[Need, Found | Denial]
+        self, exchange: Asker, loaded: dict[Need, Found | Denial]
     ) -> Permit | None:
         """What was known a while ago may do, on routes that say so."""
         work: Work | None = None
@@ -181,6 +215,7 @@ class Pipeline:
                 loaded,
                 work,
                 exchange.peer.certificate,
+                _scheme(exchange),
             )
             if not isinstance(permit, Missing):
                 return permit
@@ -191,16 +226,17 @@ class Pipeline:
 
     def _decide(
         self,
-        exchange: Exchange,
+        exchange: Asker,
         loaded: dict[Need, Found | Denial],
         done: Work | None = None,
     ) -> Permit | Denial | Missing:
-        head = exchange.head
-        if head.upgrade:
-            return Denial(Reason.UNSUPPORTED_UPGRADE, "WebSocket is not relayed in this release")
+        head, certificate = exchange.head, exchange.peer.certificate
+        snapshot = self._snapshot
         try:
-            certificate = exchange.peer.certificate
-            return decide(head, wall(), instant(), self._snapshot, loaded, done, certificate)
+            if head.upgrade is None:
+                return decide(head, wall(), instant(), snapshot, loaded, done, certificate)
+            scheme = _scheme(exchange)
+            return decide(head, wall(), instant(), snapshot, loaded, done, certificate, scheme)
         except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
             return _broken(exchange)
 
@@ -217,8 +253,7 @@ class Pipeline:
         elif isinstance(verdict, Denial):
             exchange.refuse(verdict)
         else:
-            _LOG.error("request %s still misses facts: %r", exchange.request_id, verdict)
-            exchange.refuse(Denial(Reason.INTERNAL_ERROR, "the decision did not converge"))
+            exchange.refuse(_unsettled(exchange, verdict))
 
     def ended(self, exchange: Exchange) -> None:
         """Count and record an exchange that is over; also what broke (always called)."""
@@ -240,8 +275,29 @@ class Pipeline:
         if self._audit is not None and (self._audit_permits or denial is not None):
             self._audit.add(record_of(exchange, wall(), seconds))
 
+    def closed(self, session: Closed, started: float) -> None:
+        """Record a WebSocket that has ended."""
+        denial = session.denial
+        if self._audit is not None and (self._audit_permits or denial is not None):
+            self._audit.add(record_of_close(session, wall(), stopwatch() - started))
 
-def _broken(exchange: Exchange) -> Denial:
+
+def _scheme(asker: Asker) -> str:
+    """How the client speaks to the first of us and the proxies before us."""
+    peer = asker.peer
+    if peer.is_trusted:
+        told = asker.head.first.get(b"x-forwarded-proto", b"").lower()
+        if told in _SCHEMES:
+            return _SCHEMES[told]
+    return peer.scheme
+
+
+def _unsettled(asker: Asker, verdict: Permit | Missing) -> Denial:
+    _LOG.error("request %s still misses facts: %r", asker.request_id, verdict)
+    return Denial(Reason.INTERNAL_ERROR, "the decision did not converge")
+
+
+def _broken(exchange: Asker) -> Denial:
     """A bug of ours refuses (PROMISES 1)."""
     _LOG.exception("request %s could not be decided", exchange.request_id.decode("ascii"))
     return Denial(Reason.INTERNAL_ERROR, "an error in the decision")

@@ -41,6 +41,7 @@ ROUNDS: Final = 20_000
 def head_of(path: str, field: tuple[bytes, bytes]) -> RequestHead:
     head = RequestHead()
     head.method, head.host, head.path = "GET", "app.example", path
+    head.upgrade = None
     head.first = {b"host": b"app.example", b"accept": b"*/*", field[0]: field[1]}
     head.repeated = {}
     return head

@@ -27,6 +27,7 @@ from sidecar.assembly.listening import (
     tls_files,
 )
 from sidecar.assembly.log import begin_log
+from sidecar.assembly.relaying import relaying
 from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.cache.memory import Memory, RegionStatistics
 from sidecar.clock import Sweeper, instant
@@ -153,7 +154,9 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
             authorizer=deciding.snapshot.authorizer,
             is_trusted=trusted.includes,
         )
-        server = _traffic_server(root, deciding, pools, meters, audit, sweeper, gate, trusted)
+        pipeline = _pipeline(root, deciding, meters, audit, gate)
+        server = _traffic_server(root, pipeline, pools, sweeper, trusted)
+        await stack.enter_async_context(relaying(root, deciding, pipeline, server, pools, sweeper))
         listener = TrafficListener(root, server, part)
         part.tls_files[:] = tls_files(listener, diallers)
         await stack.enter_async_context(kept_fresh(part.tls_files))
@@ -199,17 +202,14 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         yield await stack.enter_async_context(listener.accepting()), admin
 
 
-def _traffic_server(
+def _pipeline(
     root: Root,
     deciding: Deciding,
-    pools: dict[str, UpstreamPool],
     meters: Meters,
     audit: AuditSink | None,
-    sweeper: Sweeper,
     gate: Gate | None,
-    trusted: TrustedPeers,
-) -> SidecarServer:
-    pipeline = Pipeline(
+) -> Pipeline:
+    return Pipeline(
         snapshot=deciding.snapshot,
         loader=deciding.tiers,
         load_seconds=root.stores.load_seconds,
@@ -218,6 +218,15 @@ def _traffic_server(
         audit_permits=root.audit.permits,
         gate=gate,
     )
+
+
+def _traffic_server(
+    root: Root,
+    pipeline: Pipeline,
+    pools: dict[str, UpstreamPool],
+    sweeper: Sweeper,
+    trusted: TrustedPeers,
+) -> SidecarServer:
     cookie = _cookie(root)
     forwarder = Forwarder(
         request_fields=RequestFields(root.identity, root.forwarded, cookie),

@@ -13,14 +13,53 @@ from sidecar.model.peer import Peer
 class Auditable(Protocol):
     """What a record is made of: an exchange that is over (`forward.exchange`)."""
 
-    head: RequestHead
-    peer: Peer
-    request_id: bytes
-    permit: Permit | None
-    denial: Denial | None
-    status: int
-    bytes_in: int
-    bytes_out: int
+    @property
+    def head(self) -> RequestHead:
+        """The request."""
+
+    @property
+    def peer(self) -> Peer:
+        """The client's connection."""
+
+    @property
+    def request_id(self) -> bytes:
+        """Its id."""
+
+    @property
+    def permit(self) -> Permit | None:
+        """What allowed it."""
+
+    @property
+    def denial(self) -> Denial | None:
+        """Why it was refused or failed."""
+
+    @property
+    def status(self) -> int:
+        """Of the answer."""
+
+    @property
+    def bytes_in(self) -> int:
+        """From the client."""
+
+    @property
+    def bytes_out(self) -> int:
+        """To the client."""
+
+
+class Closed(Auditable, Protocol):
+    """What the record of a WebSocket's end is made of (`relay.session`)."""
+
+    @property
+    def cause(self) -> str:
+        """How it ended."""
+
+    @property
+    def code(self) -> int:
+        """The close code of its client; 1006 for none."""
+
+    @property
+    def messages(self) -> tuple[int, int]:
+        """Of the client, of the upstream."""
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -43,7 +82,12 @@ class Record(msgspec.Struct, omit_defaults=True):
         client: address of the peer.
         bytes_in: payload of the request.
         bytes_out: payload of the response.
-        milliseconds: from the complete head to the end.
+        milliseconds: from the complete head to the end; of a WebSocket's end, since its beginning.
+        closed: how a WebSocket ended; left out in the record of its handshake (status 101), whose
+            request id is the same.
+        code: its close code; 1006 for none.
+        messages_in: of its client.
+        messages_out: of its upstream.
     """
 
     time: float
@@ -63,6 +107,10 @@ class Record(msgspec.Struct, omit_defaults=True):
     via: tuple[str, ...] = ()
     bytes_in: int = 0
     bytes_out: int = 0
+    closed: str = ""
+    code: int = 0
+    messages_in: int = 0
+    messages_out: int = 0
 
 
 def record_of(exchange: Auditable, time: float, seconds: float) -> Record:
@@ -109,4 +157,22 @@ def record_of(exchange: Auditable, time: float, seconds: float) -> Record:
         record.session = principal.session_id
     if origin is not None:
         record.via = origin.path
+    return record
+
+
+def record_of_close(session: Closed, time: float, seconds: float) -> Record:
+    """The record of a WebSocket that has ended.
+
+    Args:
+        session: the WebSocket.
+        time: wall clock, seconds.
+        seconds: how long it was open.
+    """
+    record = record_of(session, time, seconds)
+    if session.denial is not None and session.denial.status < 500:
+        # It was permitted once; now it was not.
+        record.outcome = "deny"
+    record.closed = session.cause
+    record.code = session.code
+    record.messages_in, record.messages_out = session.messages
     return record

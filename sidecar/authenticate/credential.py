@@ -9,11 +9,12 @@ from hashlib import blake2b
 from typing import Final
 
 from sidecar.authenticate.certificate import CertificateRules
+from sidecar.authenticate.handshake import bearers, query_values
 from sidecar.authenticate.opaque import PREFIX, check, digest, digest_key, signing_key
 from sidecar.model.certificate import ClientCertificate
 from sidecar.model.decision import Denial
 from sidecar.model.facts import VerifiedCertificate
-from sidecar.model.head import RequestHead
+from sidecar.model.head import RequestHead, Upgrade
 from sidecar.model.need import SessionNeed, TokenNeed
 from sidecar.model.reason import Reason
 from sidecar.model.route import Evidence
@@ -27,15 +28,23 @@ _PREFIX: Final = PREFIX.encode("ascii")
 
 
 class CredentialRules:
-    """Which credentials are accepted, from the settings."""
+    """Which credentials are accepted, from the settings.
+
+    Attributes:
+        parameters: names of parameters of a handshake's query that hold credentials.
+    """
 
     __slots__ = (
         "_bearer_sessions",
         "_certificates",
         "_cookie",
         "_digest",
+        "_query",
         "_signing_key",
+        "_subprotocol",
+        "_ticket",
         "_tokens",
+        "parameters",
     )
 
     def __init__(self, settings: Credentials) -> None:
@@ -43,6 +52,11 @@ class CredentialRules:
         self._cookie = None if session is None else session.cookie.encode("ascii")
         self._bearer_sessions = session is not None and session.bearer
         self._tokens = bool(settings.issuers)
+        shown = settings.websocket
+        self._subprotocol = shown.subprotocol
+        self._query = (shown.query_parameter or "").encode("ascii")
+        self._ticket = shown.ticket_parameter.encode("ascii")
+        self.parameters = frozenset(filter(None, (self._query, self._ticket)))
         self._certificates = CertificateRules(settings)
         self._signing_key = signing_key(settings.token_key)
         # Begun once: copying the keyed state is cheaper than keying it for each request.
@@ -55,6 +69,11 @@ class CredentialRules:
             The need; or a Denial: none (`NO_CREDENTIAL`), several, one that is malformed or not of
             a kind we accept, or a session token we never signed (`UNKNOWN_SESSION`).
         """
+        if head.upgrade is not None:
+            return self._find_in_handshake(head, head.upgrade)
+        return self._find_in_fields(head)
+
+    def _find_in_fields(self, head: RequestHead) -> SessionNeed | TokenNeed | Denial:
         authorization = head.first.get(b"authorization")
         if self._cookie is not None and b"cookie" in head.first:
             cookies = _cookies_named(self._cookie, head)
@@ -101,6 +120,65 @@ class CredentialRules:
             return Denial(Reason.SEVERAL_CREDENTIALS, detail)
         return self._certificates.verify(certificate, wall)
 
+    def ticket_of(self, head: RequestHead) -> bytes | None:
+        """The ticket that a handshake shows; None where it shows none.
+
+        Several are a credential too many, and are found to be so later: they redeem nothing.
+        """
+        if head.upgrade is None or self._ticket not in head.target:
+            return None
+        tickets = query_values(head.target, self._ticket)
+        return tickets[0] if len(tickets) == 1 else None
+
+    def is_ambient(
+        self, head: RequestHead, evidence: Evidence, certificate: ClientCertificate | None
+    ) -> bool:
+        """Whether a handshake's credential is one that browsers add by themselves.
+
+        A page that shows a token or a ticket had to know it; a cookie or a certificate goes along
+        with what pages of any site open.
+        """
+        upgrade = head.upgrade
+        if upgrade is not None and upgrade.ticket:
+            return False
+        if self._cookie is not None and b"cookie" in head.first:
+            return bool(_cookies_named(self._cookie, head))
+        if evidence is Evidence.TOKEN or certificate is None:
+            return False
+        found = self.find(head)
+        return isinstance(found, Denial) and found.reason is Reason.NO_CREDENTIAL
+
+    def shown_later(self, token: str) -> SessionNeed | TokenNeed | Denial:
+        """The need of a session token or JWT that was shown on an open connection."""
+        try:
+            octets = token.encode("ascii")
+        except UnicodeEncodeError:
+            return _malformed("not a token")
+        return self._credential(octets)
+
+    def _find_in_handshake(
+        self, head: RequestHead, upgrade: Upgrade
+    ) -> SessionNeed | TokenNeed | Denial:
+        """The one credential of a handshake, wherever it stands."""
+        if upgrade.presented is not None and not upgrade.ticket:
+            return upgrade.presented
+        shown = bearers(upgrade.subprotocols) if self._subprotocol else []
+        if self._query and self._query in head.target:
+            shown += query_values(head.target, self._query)
+        found = self._find_in_fields(head)
+        is_absent = isinstance(found, Denial) and found.reason is Reason.NO_CREDENTIAL
+        tickets = query_values(head.target, self._ticket) if self._ticket in head.target else []
+        if not tickets and not shown:
+            return found
+        # A browser adds the cookie to a ticket by itself: the same session is the same credential.
+        if len(tickets) + len(shown) > 1 or not (is_absent or found == upgrade.presented):
+            return Denial(Reason.SEVERAL_CREDENTIALS, "more than one credential")
+        if shown:
+            return self._credential(shown[0])
+        if upgrade.presented is None:
+            return Denial(Reason.UNKNOWN_SESSION, "a ticket that was used, or is none of ours")
+        return upgrade.presented
+
     def token_need(self, compact: bytes) -> TokenNeed:
         """The need of a JWT: keyed, because parts of a JWT can be guessed."""
         state = self._digest.copy()
@@ -112,7 +190,9 @@ class CredentialRules:
         scheme, _, credential = value.partition(b" ")
         if scheme.lower() != b"bearer":
             return _malformed("the Authorization scheme is not Bearer; others are not ours")
-        credential = credential.strip(_BLANK)
+        return self._credential(credential.strip(_BLANK))
+
+    def _credential(self, credential: bytes) -> SessionNeed | TokenNeed | Denial:
         if credential.startswith(_PREFIX):
             if self._bearer_sessions:
                 return self._session(credential)

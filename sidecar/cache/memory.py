@@ -256,6 +256,10 @@ class Memory:
                 shard = kept[3]
         return Vouch(shard, self._changes[shard] + self._changes[_NO_SHARD], until)
 
+    def changes(self, shard: int) -> int:
+        """How often anything changed that what is of `shard` depends on; says nothing alone."""
+        return self._changes[shard] + self._changes[_NO_SHARD]
+
     def stands(self, vouch: Vouch, now: float) -> bool:
         """Whether looking the facts up at the monotonic instant `now` would find the same."""
         shard, change, until = vouch

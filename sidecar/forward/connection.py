@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, Final, cast
 
 from sidecar.clock import NEVER
+from sidecar.forward.switching import Handed
 from sidecar.model.reason import Reason
 from sidecar.parse.body import (
     BodyMalformedError,
@@ -142,6 +143,14 @@ class UpstreamConnection(asyncio.Protocol):
             reset(transport)
         self._pool.forget(self)
 
+    def hand_over(self, octets: bytes) -> Handed:
+        """Give the connection away, and what was read of it: it is no longer HTTP."""
+        transport = cast("asyncio.Transport", self._transport)
+        self._exchange = None
+        self._transport = None
+        self._pool.forget(self)
+        return Handed(transport, octets, _nothing)
+
     # -- asyncio.Protocol -------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -240,6 +249,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_interim(self, exchange: "Exchange", answer: ResponseHead, rest: bytes) -> None:
         self._interim += 1
+        if answer.status == 101 and exchange.head.upgrade is not None:
+            # Its body has begun, as far as the circuit breaker is concerned: it was answered.
+            if self._pool.fuse is not None:
+                self._pool.answered(exchange, answer.status)
+            exchange.switch(answer, rest)
+            return
         if answer.status == 101 or self._interim > _MOST_INTERIM:
             # Nobody asked for an upgrade: what follows would not be HTTP.
             self._break(exchange, Reason.UPSTREAM_MALFORMED)
@@ -300,6 +315,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _break(self, exchange: "Exchange", reason: Reason) -> None:
         self.discard()
         exchange.fail(reason)
+
+
+def _nothing() -> None:
+    """Nobody counts connections that were given away."""
 
 
 def reset(transport: asyncio.Transport) -> None:

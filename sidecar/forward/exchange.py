@@ -13,6 +13,7 @@ from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.in_process import IN_PROCESS, inner_identity
 from sidecar.forward.request_fields import RequestFields
 from sidecar.forward.response_fields import ResponseFields
+from sidecar.forward.switching import Handed, Switches
 from sidecar.model.decision import Denial
 from sidecar.model.head import RequestHead
 from sidecar.model.peer import Peer
@@ -55,6 +56,9 @@ class Client(Protocol):
     def abort(self) -> None:
         """The response broke off: end the connection so that this is seen (PROMISES 7)."""
 
+    def hand_over(self) -> Handed | None:
+        """Give the connection away, for it is no longer HTTP; None where it is gone."""
+
 
 class Forwarder:
     """What all exchanges share.
@@ -70,6 +74,9 @@ class Forwarder:
 
     Attributes:
         is_draining: set when we are asked to end: responses then close their connections.
+        switches: relays WebSockets; None where nobody does.
+        handshake_pools: connections for their handshakes, by name of the upstream. None is used a
+            second time; with its handshake it leaves the pool.
     """
 
     def __init__(
@@ -91,6 +98,8 @@ class Forwarder:
         self.hosts: Final = hosts
         self.ended: Final = ended
         self.is_draining = False
+        self.switches: Switches | None = None
+        self.handshake_pools: dict[str, UpstreamPool] = {}
 
     @staticmethod
     def identity_of(permit: Permit) -> bytes:
@@ -173,7 +182,8 @@ class Exchange:
         self._is_held = False
         self._head_out = b""
         self._chunks_out = False
-        self._keep_alive = head.keep_alive
+        # What a client sends behind a handshake is meant for a WebSocket, whatever becomes of it.
+        self._keep_alive = head.keep_alive and head.upgrade is None
         self._retried = False
         self._waiting: Waiting | None = None
 
@@ -182,7 +192,22 @@ class Exchange:
     def forward(self, permit: Permit) -> None:
         """Send the request to the upstream of the permitted route."""
         self.permit = permit
+        if self.head.upgrade is not None:
+            self._ask_to_switch(permit)
+            return
         self._forwarder.pools[permit.route.upstream].serve(self)
+
+    def _ask_to_switch(self, permit: Permit) -> None:
+        switches, pools = self._forwarder.switches, self._forwarder.handshake_pools
+        if switches is None:
+            detail = "nobody relays WebSockets here"
+            self.refuse(Denial(Reason.UNSUPPORTED_UPGRADE, detail, route=permit.route))
+        elif self._forwarder.is_draining:
+            self.fail(Reason.DRAINING)
+        elif switches.is_full or permit.route.upstream not in pools:
+            self.fail(Reason.OVERLOADED)
+        else:
+            pools[permit.route.upstream].serve(self)
 
     def refuse(self, denial: Denial) -> None:
         """Answer with the denial; if a part of the response has left, break it off visibly."""
@@ -290,11 +315,15 @@ class Exchange:
         forwarder = self._forwarder
         self._connection = connection
         self._waiting = None
+        head, identity = self.head, forwarder.identity_of(permit)
+        if head.upgrade is not None and forwarder.switches is not None:
+            head, handshake = forwarder.switches.request(self)
+            identity += handshake
         octets = forwarder.request_fields.compose(
-            self.head,
+            head,
             permit,
             self.peer,
-            identity=forwarder.identity_of(permit),
+            identity=identity,
             request_id=self.request_id,
             trace=forwarder.identifiers.trace_parent(),
             host=forwarder.hosts.get(permit.route.upstream),
@@ -311,6 +340,35 @@ class Exchange:
         if self.head.minor == 0 or (answer.status == 100 and not self.head.expects_continue):
             return
         self._client.write(self._forwarder.response_fields.interim(answer))
+
+    def switch(self, answer: ResponseHead, octets: bytes) -> None:
+        """The upstream says that it is no longer HTTP: 101, with the `octets` behind it.
+
+        That is an answer to a handshake and to nothing else (RFC 9110 section 15.2.2).
+        """
+        switches, connection = self._forwarder.switches, self._connection
+        if switches is None or connection is None or self.head.upgrade is None:
+            self.fail(Reason.UPSTREAM_MALFORMED)
+            return
+        fields = switches.accept(self, answer)
+        if fields is None:
+            self.fail(Reason.UPSTREAM_MALFORMED)
+            return
+        client = self._client.hand_over()
+        if client is None:
+            self.client_lost()
+            return
+        self._connection = None
+        upstream = connection.hand_over(octets)
+        self.status = answer.status
+        client.transport.write(
+            self._forwarder.response_fields.switching(
+                answer, self.request_id, fields=self.fields + fields
+            )
+        )
+        self.is_over = True
+        self._forwarder.ended(self)
+        switches.begin(self, answer, client, upstream)
 
     def begin_response(self, answer: ResponseHead, length: int | None) -> None:
         """The final head; it is written together with the first part of the body."""

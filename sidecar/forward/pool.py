@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from sidecar.clock import NEVER, Sweeper
 from sidecar.forward.connection import UpstreamConnection
 from sidecar.forward.fuse import Fuse
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from sidecar.forward.exchange import Exchange
 
 _LOG: Final = logging.getLogger(__name__)
+# As if it had been open for too long already.
+_NEVER_AGAIN: Final = -1.0
 
 Connect = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
 
@@ -203,6 +207,14 @@ class UpstreamPool:
                 self._next_waiting().fail(
                     Reason.UPSTREAM_UNAVAILABLE, retry_after=self.fuse.retry_after(now)
                 )
+
+    def for_handshakes(self) -> "UpstreamPool":
+        """A pool of its own for handshakes: each gets a new connection, and none is used again.
+
+        As many may be under way as this one has connections; the circuit breaker is the same.
+        """
+        settings = msgspec.structs.replace(self.settings, connection_seconds=_NEVER_AGAIN)
+        return UpstreamPool(self.name, settings, self._connect, self._sweeper, self.fuse)
 
     async def close(self) -> None:
         """End all connections, those in use too."""

@@ -107,6 +107,25 @@ class ResponseFields:
         parts.append(b"\r\n")
         return b"".join(parts)
 
+    def switching(self, answer: ResponseHead, request_id: bytes, *, fields: bytes) -> bytes:
+        """The head of a 101: `fields` are the handshake's, and all others go on.
+
+        Args:
+            answer: what the upstream sent.
+            request_id: id of the exchange.
+            fields: more fields, each ended by CRLF.
+        """
+        parts = [status_line(101)]
+        dropped = self._dropped.union(tokens(_values(answer, b"connection")))
+        for lower, name, value in answer.fields:
+            if lower in dropped or lower.startswith(b"sec-websocket-"):
+                continue
+            if lower == b"set-cookie" and self._is_our_cookie(value):
+                continue
+            parts += (name, b": ", value, b"\r\n")
+        parts += (fields, self._request_id, b": ", request_id, b"\r\n\r\n")
+        return b"".join(parts)
+
     def _is_our_cookie(self, value: bytes) -> bool:
         # Browsers send the value of a cookie without a name as if it were "name=value".
         name = value.lstrip(b"= \t").partition(b"=")[0].rstrip(b" \t")

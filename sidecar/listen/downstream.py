@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from sidecar.clock import NEVER, stopwatch
 from sidecar.forward.exchange import Exchange
+from sidecar.forward.switching import Handed
 from sidecar.listen.kept import Kept
 from sidecar.listen.limits import body_reader, goes_on, refuse_unfinished
 from sidecar.listen.pace import body_due
@@ -216,6 +217,24 @@ class Downstream(Kept):
         """The response broke off."""
         self._exchange = None
         self._reset()
+
+    def hand_over(self) -> Handed | None:
+        """Give the connection away, with what was read too early; a place of ours it keeps."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or self._half_closed:
+            return None
+        handed = Handed(transport, self._pending, self._given_up, self._is_stalled)
+        self._resume()
+        self._exchange = None
+        self._pending = b""
+        self._transport = None
+        self._state = CLOSED
+        self.deadline = NEVER
+        self._server.budget.forget(self)
+        return handed
+
+    def _given_up(self) -> None:
+        self._server.release(self)
 
     # -- Reading ----------------------------------------------------------------------------
 

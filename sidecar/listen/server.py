@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from aiohttp import web
 
@@ -22,6 +22,22 @@ from sidecar.settings.schema import Listen
 
 # For the answers to what had to be cut off.
 _LAST_WORDS_SECONDS: Final = 0.5
+# Of the time to end: WebSockets are closed one by one, so that not all come back at once; the last
+# of them still have time to answer.
+_SPREAD: Final = 0.7
+
+
+class Relays(Protocol):
+    """Connections that are no longer HTTP: they end with the others."""
+
+    def drain(self, seconds: float) -> None:
+        """End all, one after the other, within this time."""
+
+    def cut(self) -> None:
+        """End all that are left, now."""
+
+    def retire_certified(self) -> None:
+        """Other authorities are believed now: end those of certificates."""
 
 
 class SidecarServer(web.Server):
@@ -41,6 +57,7 @@ class SidecarServer(web.Server):
         most_connections: open ones; lowered where there are not descriptors for so many.
         refused_connections: closed at once because there were too many.
         is_accepting: whether clients can connect; set by whoever opens the listener.
+        relays: connections that were given away; None where none can be.
         is_leaving: whether nobody should be sent here any more (`leaving`).
         hurry: set when what is in flight is not to be waited for.
     """
@@ -67,6 +84,7 @@ class SidecarServer(web.Server):
         self.most_connections = settings.limits.connections
         self.refused_connections = 0
         self.is_accepting = False
+        self.relays: Relays | None = None
         self.is_leaving = False
         self.hurry = asyncio.Event()
         self._trusted = trusted
@@ -149,6 +167,8 @@ class SidecarServer(web.Server):
             return
         for downstream in list(self._downstreams):
             downstream.retire_certified()
+        if self.relays is not None:
+            self.relays.retire_certified()
 
     # -- aiohttp's order of ending: sites stop, then these two ------------------------------
 
@@ -157,6 +177,8 @@ class SidecarServer(web.Server):
         self.forwarder.is_draining = True
         for downstream in list(self._downstreams):
             downstream.drain()
+        if self.relays is not None:
+            self.relays.drain(_SPREAD * self.deadlines.drain_seconds)
 
     async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - aiohttp's signature
         """Wait for what is in flight, at most `timeout` seconds; then break it off."""
@@ -172,6 +194,8 @@ class SidecarServer(web.Server):
     async def _cut(self) -> None:
         for downstream in list(self._downstreams):
             downstream.cut()
+        if self.relays is not None:
+            self.relays.cut()
         try:
             async with asyncio.timeout(_LAST_WORDS_SECONDS):
                 await self._empty.wait()

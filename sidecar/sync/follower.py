@@ -86,6 +86,7 @@ class Follower:
             ``lost`` (neither the log nor the outbox had what was missing), ``resubscribed``.
         on_applied: called with the shard after each change, so that it can be confirmed at once.
         watch: is told what is heard, for metrics.
+        changed: called with each change, once memory has forgotten what it concerns.
     """
 
     def __init__(self, memory: Forgets, flights: Dooms, lease_seconds: float) -> None:
@@ -96,6 +97,7 @@ class Follower:
         self.resyncs: Counter[str] = Counter()
         self.on_applied: Callable[[int], None] | None = None
         self.watch: Watch | None = None
+        self.changed: Callable[[News], None] | None = None
 
     def apply(self, news: News, now: float, *, live: bool = True) -> None:
         """One change: forget at once what it concerns; then the watermark moves.
@@ -115,6 +117,8 @@ class Follower:
             self.applied += 1
             if self.watch is not None and live:
                 self.watch.heard(news)
+            if self.changed is not None:
+                self.changed(news)
         if self.on_applied is not None:
             self.on_applied(news.shard)
 

@@ -81,6 +81,7 @@ def head_of(
     head = RequestHead()
     head.method, head.path, head.host = method, path, host
     head.target = path.encode("ascii")
+    head.upgrade = None
     head.fields = [(name.lower(), name, value) for name, value in fields]
     head.first, head.repeated = {}, {}
     for name, _, value in head.fields:

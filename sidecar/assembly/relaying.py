@@ -1,0 +1,72 @@
+"""WebSockets and other connections that last, wired."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sidecar.assembly.deciding import Deciding
+from sidecar.assembly.messages import MessageGates
+from sidecar.clock import Sweeper
+from sidecar.forward.connection import reset
+from sidecar.forward.pool import UpstreamPool
+from sidecar.listen.server import SidecarServer
+from sidecar.pipeline import Pipeline
+from sidecar.relay.lives import Lives
+from sidecar.relay.opening import Relay
+from sidecar.relay.session import Session
+from sidecar.settings.schema import Root
+
+
+@asynccontextmanager
+async def relaying(
+    root: Root,
+    deciding: Deciding,
+    pipeline: Pipeline,
+    server: SidecarServer,
+    pools: dict[str, UpstreamPool],
+    sweeper: Sweeper,
+) -> AsyncIterator[Relay]:
+    """Relay WebSockets as long as the context lasts.
+
+    Args:
+        root: the settings.
+        deciding: what decisions are made from.
+        pipeline: makes them.
+        server: whose connections they begin as.
+        pools: connections to upstreams for requests.
+        sweeper: looks at deadlines.
+    """
+    lives = Lives(
+        deciding.memory,
+        deciding.snapshot.credentials,
+        pipeline,
+        lease_seconds=root.cache.lease_seconds,
+        sweeper=sweeper,
+    )
+    forwarder = server.forwarder
+    forwarder.handshake_pools = {
+        name: pool.for_handshakes() for name, pool in pools.items() if name in root.upstreams
+    }
+
+    def ended(session: Session) -> None:
+        pipeline.closed(session, session.started)
+
+    relay = Relay(
+        lives,
+        deadlines=root.listen.deadlines,
+        most=root.listen.limits.websockets,
+        parameters=deciding.snapshot.credentials.parameters,
+        gate_of=MessageGates(root.routes, deciding.snapshot.routes.routes),
+        reset=reset,
+        ended=ended,
+        sweeper=sweeper,
+    )
+    forwarder.switches = relay
+    server.relays = relay
+    deciding.follower.changed = lives.heard
+    try:
+        yield relay
+    finally:
+        deciding.follower.changed = None
+        await lives.stop()
+        for pool in forwarder.handshake_pools.values():
+            await pool.close()

@@ -1,0 +1,23 @@
+"""What is counted of WebSockets."""
+
+from collections import Counter
+
+from sidecar.telemetry.meters import Histogram
+
+
+class Counts:
+    """Counts of all WebSockets, those that ended included.
+
+    Attributes:
+        messages: (route, direction, outcome) -> messages; outcomes are ``relayed``, the labels of
+            message rules, and ``reauthenticated`` and ``reauthentication-refused``.
+        octets: (route, direction) -> bytes that came, framing included.
+        closes: (route, cause, code) -> WebSockets that ended.
+        judging: how long message rules took for a message.
+    """
+
+    def __init__(self) -> None:
+        self.messages: Counter[tuple[str, str, str]] = Counter()
+        self.octets: Counter[tuple[str, str]] = Counter()
+        self.closes: Counter[tuple[str, str, str]] = Counter()
+        self.judging = Histogram()

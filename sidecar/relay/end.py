@@ -1,0 +1,152 @@
+"""One end of a relayed WebSocket: a connection to the client, or to the upstream."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, cast
+
+from sidecar.relay.frames import Frames
+from sidecar.relay.joining import Joiner, Whole
+
+if TYPE_CHECKING:
+    from sidecar.relay.session import Session
+
+# What waits in our memory until an end reads on; then the other end is not read either.
+_HIGH_WATER_BYTES = 65_536
+
+
+class Handed(Protocol):
+    """A connection that was given away (`forward.switching.Handed`)."""
+
+    transport: asyncio.Transport
+    octets: bytes
+    is_stalled: bool
+
+    @property
+    def lost(self) -> Callable[[], None]:
+        """To be called when it is gone."""
+
+
+class End(asyncio.Protocol):
+    """An end, and what comes from it.
+
+    Args:
+        session: whose end it is.
+        handed: the connection.
+        frames: watches what comes from it.
+        joiner: joins it to messages, where these are read.
+        is_client: whether it is the client's.
+
+    Attributes:
+        other: the other end.
+        transport: None once it is gone.
+        octets: how many came.
+        is_heard: whether anything came since that was last asked.
+        is_pinged: whether it was sent a ping and nothing came since.
+        is_stalled: whether it does not keep up with what it is sent.
+        is_reading: whether it is read.
+        is_told: whether it was sent a close frame, after which it is sent nothing.
+        late: what came while nothing may pass, in order.
+        waiting: what was read and is not decided yet.
+    """
+
+    __slots__ = (
+        "_lost", "_session", "frames", "is_client", "is_heard", "is_pinged", "is_reading",
+        "is_stalled", "is_told", "joiner", "late", "octets", "other", "transport", "waiting",
+    )  # fmt: skip
+
+    other: "End"
+
+    def __init__(
+        self,
+        session: "Session",
+        handed: Handed,
+        frames: Frames,
+        joiner: Joiner | None,
+        *,
+        is_client: bool,
+    ) -> None:
+        self._session = session
+        self._lost = handed.lost
+        self.frames = frames
+        self.joiner = joiner
+        self.is_client = is_client
+        self.transport: asyncio.Transport | None = handed.transport
+        self.octets = 0
+        self.is_heard = True
+        self.is_pinged = False
+        self.is_stalled = handed.is_stalled
+        self.is_reading = True
+        self.is_told = False
+        self.late: list[bytes] = []
+        self.waiting: list[Whole] = []
+
+    def begin(self) -> None:
+        """From now on the connection is ours."""
+        transport = cast("asyncio.Transport", self.transport)
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
+
+    # -- asyncio.Protocol -------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: octets."""
+        self.is_heard = True
+        self.octets += len(data)
+        self._session.received(self, data)
+
+    def eof_received(self) -> None:
+        """asyncio: nothing more will come; without a close frame that is no proper end."""
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """asyncio: the connection is gone."""
+        self.transport = None
+        self._lost()
+        self._session.lost(self)
+
+    def pause_writing(self) -> None:
+        """asyncio: it does not keep up."""
+        self.is_stalled = True
+        self._session.stalled(self)
+
+    def resume_writing(self) -> None:
+        """asyncio: it does again."""
+        self.is_stalled = False
+        self._session.flows(self)
+
+    # -- Towards it -------------------------------------------------------------------------
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether what it was sent ends with a frame, so that one of ours may follow."""
+        return self.other.joiner is not None or self.other.frames.at_boundary
+
+    @property
+    def unsent(self) -> int:
+        """Octets that it was sent and that have not left."""
+        return 0 if self.transport is None else self.transport.get_write_buffer_size()
+
+    def write(self, octets: bytes) -> None:
+        """Send; nothing where it is gone or was told the end."""
+        if self.transport is not None and not self.is_told and not self.transport.is_closing():
+            self.transport.write(octets)
+
+    def read_on(self, on: bool) -> None:  # noqa: FBT001 - the state that is wanted
+        """Read it, or do not."""
+        transport = self.transport
+        if transport is None or on is self.is_reading or transport.is_closing():
+            return
+        self.is_reading = on
+        if on:
+            transport.resume_reading()
+        else:
+            transport.pause_reading()
+
+    def close(self) -> None:
+        """End when all is sent."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """End now, so that it is seen to be no proper end."""
+        if self.transport is not None:
+            self._session.reset(self.transport)

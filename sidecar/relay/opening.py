@@ -1,0 +1,210 @@
+"""From a permitted handshake to a session: what all sessions share, and how one begins."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from sidecar.authenticate.handshake import without_parameters
+from sidecar.authorize.permit import Permit
+from sidecar.clock import Sweeper
+from sidecar.model.head import RequestHead, Upgrade
+from sidecar.model.peer import Peer
+from sidecar.model.websocket import WebSocketPolicy
+from sidecar.parse.response import ResponseHead
+from sidecar.relay.counts import Counts
+from sidecar.relay.end import Handed
+from sidecar.relay.gate import Gate, GateMaker
+from sidecar.relay.handshake import Agreement, agree, is_of_handshake, offer
+from sidecar.relay.lives import Lives
+from sidecar.relay.reader import Reader
+from sidecar.relay.reauthentication import Fresh
+from sidecar.relay.session import Session
+from sidecar.settings.schema import Deadlines
+
+
+class Handshake(Protocol):
+    """The exchange that a WebSocket begins as (`forward.exchange.Exchange`)."""
+
+    head: RequestHead
+    peer: Peer
+    request_id: bytes
+    permit: Permit | None
+
+
+@dataclass(slots=True)
+class Opened:
+    """What a session begins with.
+
+    Attributes:
+        head: the handshake.
+        peer: the client's connection.
+        request_id: of the exchange.
+        permit: what allowed it.
+        policy: of its route.
+        agreement: of client and upstream.
+        client: the client's connection.
+        upstream: the upstream's.
+        gate: judges messages; None where nothing does.
+        reads_messages: whether messages are read at all.
+    """
+
+    head: RequestHead
+    peer: Peer
+    request_id: bytes
+    permit: Permit
+    policy: WebSocketPolicy
+    agreement: Agreement
+    client: Handed
+    upstream: Handed
+    gate: Gate | None
+    reads_messages: bool
+
+
+class Relay:
+    """Relays WebSockets (`forward.switching.Switches`, `listen.server.Relays`).
+
+    Args:
+        lives: knows all of them.
+        deadlines: how long ends may take.
+        most: open WebSockets.
+        parameters: of the query that hold credentials, which do not go upstream.
+        gate_of: makes gates; None where no route has message rules.
+        reset: ends a connection so that this is no proper end.
+        ended: called once for each session, when both its connections are gone.
+        sweeper: looks at deadlines.
+
+    Attributes:
+        counts: what is counted.
+        now: the loop's clock.
+        reset: ends a connection so that this is no proper end.
+    """
+
+    def __init__(
+        self,
+        lives: Lives,
+        *,
+        deadlines: Deadlines,
+        most: int,
+        parameters: frozenset[bytes],
+        gate_of: GateMaker | None,
+        reset: Callable[[asyncio.Transport], None],
+        ended: Callable[[Session], None],
+        sweeper: Sweeper,
+    ) -> None:
+        self.lives: Final = lives
+        self.deadlines: Final = deadlines
+        self.counts: Final = Counts()
+        self.now: Final = asyncio.get_running_loop().time
+        self._most = most
+        self._parameters = parameters
+        self._gate_of = gate_of
+        self.reset: Final = reset
+        self._ended = ended
+        self._sweeper = sweeper
+        self._sessions: set[Session] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    # -- forward.switching.Switches ---------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many WebSockets as there may be."""
+        return len(self._sessions) >= self._most
+
+    def request(self, exchange: Handshake) -> tuple[RequestHead, bytes]:
+        """The head as it goes upstream, and the fields of the handshake beside it."""
+        head, upgrade, permit = _asked(exchange)
+        going = RequestHead()
+        going.method, going.path, going.host = head.method, head.path, head.host
+        going.authority, going.minor = head.authority, head.minor
+        going.target = head.target
+        if not permit.route.forward_credential:
+            going.target = without_parameters(head.target, self._parameters)
+        going.fields = [field for field in head.fields if not is_of_handshake(field[0])]
+        going.first, going.repeated = head.first, head.repeated
+        going.body_length, going.expects_continue = 0, False
+        going.keep_alive, going.upgrade = True, upgrade
+        offered = offer(upgrade, may_compress=not _reads_messages(permit))
+        return going, offered.fields
+
+    def accept(self, exchange: Handshake, answer: ResponseHead) -> bytes | None:
+        """The fields of the handshake for the client; None where `answer` is none to it."""
+        _, upgrade, permit = _asked(exchange)
+        agreed = agree(upgrade, offer(upgrade, may_compress=not _reads_messages(permit)), answer)
+        return agreed.fields if isinstance(agreed, Agreement) else None
+
+    def begin(
+        self, exchange: Handshake, answer: ResponseHead, client: Handed, upstream: Handed
+    ) -> None:
+        """Both connections are there, and the client was told."""
+        head, upgrade, permit = _asked(exchange)
+        policy = permit.route.websocket
+        agreed = agree(upgrade, offer(upgrade, may_compress=not _reads_messages(permit)), answer)
+        if policy is None or not isinstance(agreed, Agreement):  # unreachable: see `accept`
+            raise TypeError("a handshake that was accepted has an agreement")
+        gate = None if self._gate_of is None else self._gate_of(permit, agreed.subprotocol)
+        session = Session(
+            self,
+            Opened(
+                head,
+                exchange.peer,
+                exchange.request_id,
+                permit,
+                policy,
+                agreed,
+                client,
+                upstream,
+                gate,
+                _reads_messages(permit),
+            ),
+        )
+        self._sessions.add(session)
+        self._sweeper.watch(session)
+        session.begin()
+
+    # -- For sessions -----------------------------------------------------------------------
+
+    def reader_of(self, session: Session) -> Reader:
+        """What reads the messages of a session that has to."""
+        rule = session.opened.policy.reauthentication
+        return Reader(self, session, None if rule is None else Fresh(self, session, rule))
+
+    def forget(self, session: Session) -> None:
+        """Both connections of a session are gone."""
+        if session not in self._sessions:
+            return
+        self._sessions.discard(session)
+        self._sweeper.forget(session)
+        session.report()
+        route = session.permit.route.name
+        self.counts.closes[route, session.cause, str(session.code)] += 1
+        self._ended(session)
+
+    # -- listen.server.Relays ---------------------------------------------------------------
+
+    def drain(self, seconds: float) -> None:
+        """End all, one after the other, within this time."""
+        self.lives.drain(seconds)
+
+    def cut(self) -> None:
+        """End all that are left, now."""
+        self.lives.cut()
+
+    def retire_certified(self) -> None:
+        """Other authorities are believed now: end those of certificates."""
+        self.lives.retire_certified()
+
+
+def _reads_messages(permit: Permit) -> bool:
+    policy = permit.route.websocket
+    return policy is not None and (policy.reads_messages or policy.reauthentication is not None)
+
+
+def _asked(exchange: Handshake) -> tuple[RequestHead, Upgrade, Permit]:
+    head, permit = exchange.head, exchange.permit
+    if head.upgrade is None or permit is None:  # unreachable: only handshakes come here
+        raise TypeError("not a permitted handshake")
+    return head, head.upgrade, permit

@@ -1,0 +1,169 @@
+"""Messages that are read before they pass: message rules, and fresh credentials.
+
+One direction is read in order: where a message has to wait for facts, what follows it waits, too,
+and that end is not read meanwhile; the other direction goes on.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from sidecar.clock import NEVER, stopwatch
+from sidecar.model.decision import Missing
+from sidecar.relay.closing import BINARY, CLOSE, TEXT, Code
+from sidecar.relay.end import End
+from sidecar.relay.frames import Violation
+from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind, Message, Verdict
+from sidecar.relay.joining import Whole
+from sidecar.relay.reauthentication import Fresh
+
+if TYPE_CHECKING:
+    from sidecar.relay.opening import Relay
+    from sidecar.relay.session import Session
+
+_KINDS: Final = {TEXT: Kind.TEXT, BINARY: Kind.BINARY}
+# Loading facts for one message, again and again, is a bug of its rules.
+_MOST_ROUNDS: Final = 4
+_RELAYED: Final = "relayed"
+
+
+class Reader:
+    """Reads the messages of one session.
+
+    Args:
+        relay: what all sessions share.
+        session: the session.
+        fresh: takes messages that show a credential; None where the route has none.
+    """
+
+    __slots__ = ("_fresh", "_relay", "_rounds", "_session", "_tasks")
+
+    def __init__(self, relay: "Relay", session: "Session", fresh: Fresh | None) -> None:
+        self._relay = relay
+        self._session = session
+        self._fresh = fresh
+        self._rounds = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def due(self) -> float:
+        """Instant of the loop's clock at which the client is to be told that its end is near."""
+        return NEVER if self._fresh is None else self._fresh.due
+
+    def announce(self) -> None:
+        """Tell it."""
+        if self._fresh is not None:
+            self._fresh.announce()
+
+    def read(self, end: End, wholes: list[Whole]) -> None:
+        """`wholes` came from `end`."""
+        if end.waiting:
+            end.waiting += wholes
+            return
+        session = self._session
+        for at, whole in enumerate(wholes):
+            if not session.is_relaying:
+                return
+            if end.is_client and session.is_too_fast():
+                return
+            if not self._pass(end, whole):
+                end.waiting = wholes[at:]
+                session.flow()
+                return
+        violation = end.frames.violation
+        if violation is not None:
+            session.violated(end, violation)
+
+    def renewed(self) -> None:
+        """It was decided about again."""
+        if self._fresh is not None:
+            self._fresh.expect()
+
+    def _pass(self, end: End, whole: Whole) -> bool:
+        """Do with `whole` what has to be done; False where it has to wait."""
+        kind = _KINDS.get(whole.opcode)
+        if kind is None:
+            if whole.opcode == CLOSE:
+                self._session.pass_close(end, whole.octets)
+            else:
+                end.other.write(whole.octets)
+            return True
+        if kind is Kind.TEXT and not _is_text(whole.payload):
+            self._session.violated(end, Violation(Code.INVALID_TEXT, "not UTF-8"))
+            return True
+        if end.is_client and self._fresh is not None and self._fresh.takes(kind, whole.payload):
+            return True
+        return self._judge(end, kind, whole)
+
+    def _judge(self, end: End, kind: Kind, whole: Whole) -> bool:
+        gate = self._session.gate
+        direction = Direction.CLIENT if end.is_client else Direction.SERVER
+        if gate is None:
+            verdict: Verdict = ALLOW
+        else:
+            began = stopwatch()
+            verdict = gate.judge(direction, kind, whole.payload)
+            self._relay.counts.judging.add(stopwatch() - began)
+        if isinstance(verdict, Missing):
+            self._rounds += 1
+            if self._rounds <= _MOST_ROUNDS:
+                self._load(end, verdict)
+                return False
+            verdict = Close("internal-error", Code.INTERNAL, "internal-error")
+        self._rounds = 0
+        if verdict is ALLOW:
+            self._count(direction, _RELAYED)
+            end.other.write(whole.octets)
+        elif isinstance(verdict, Drop):
+            self._count(direction, verdict.label)
+            self._say(verdict.to_client, verdict.to_upstream)
+        elif isinstance(verdict, Close):
+            self._count(direction, verdict.label)
+            self._say(verdict.to_client, None)
+            self._session.end_with(verdict.code, verdict.reason, verdict.label)
+        return True
+
+    def _count(self, direction: Direction, outcome: str) -> None:
+        route = self._session.permit.route.name
+        self._relay.counts.messages[route, direction.value, outcome] += 1
+
+    def _say(self, to_client: Message | None, to_upstream: Message | None) -> None:
+        session = self._session
+        if to_client is not None:
+            session.say(session.client, to_client.kind.value, to_client.payload)
+        if to_upstream is not None:
+            session.say(session.upstream, to_upstream.kind.value, to_upstream.payload)
+
+    # -- Loading ----------------------------------------------------------------------------
+
+    def _load(self, end: End, missing: Missing) -> None:
+        task = asyncio.get_running_loop().create_task(self._loaded(end, missing))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _loaded(self, end: End, missing: Missing) -> None:
+        facts = await self._relay.lives.facts(missing)
+        gate = self._session.gate
+        if gate is not None:
+            gate.loaded(facts)
+        wholes, end.waiting = end.waiting, []
+        # What was permitted when it came may not be any more.
+        if self._session.is_relaying and self._session.life.may_pass():
+            self.read(end, wholes)
+        elif not self._session.is_over:
+            end.waiting = wholes
+        self._session.flow()
+
+    def go_on(self) -> None:
+        """Something may pass again."""
+        for end in (self._session.upstream, self._session.client):
+            wholes, end.waiting = end.waiting, []
+            if wholes:
+                self.read(end, wholes)
+
+
+def _is_text(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

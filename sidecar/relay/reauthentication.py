@@ -1,0 +1,157 @@
+"""A fresh credential, shown as a message on an open connection.
+
+A connection outlives the token it was opened with only if somebody shows another one of the same
+subject before. The message goes to us and not to the application; we answer with messages of our
+own: ``sidecar.authenticated``, ``sidecar.refused`` and, before the end, ``sidecar.expiring``.
+"""
+
+import asyncio
+import math
+from copy import copy
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from sidecar.authorize.permit import Permit
+from sidecar.clock import NEVER, wall
+from sidecar.model.decision import Denial, Principal
+from sidecar.model.head import RequestHead, Upgrade
+from sidecar.model.need import SessionNeed, TokenNeed
+from sidecar.model.peer import Peer
+from sidecar.model.websocket import Reauthentication
+from sidecar.relay.closing import TEXT
+from sidecar.relay.gate import Kind
+
+if TYPE_CHECKING:
+    from sidecar.relay.opening import Relay
+    from sidecar.relay.session import Session
+
+_ANOTHER: Final = "another-subject"
+_BUSY: Final = "one-at-a-time"
+
+
+class Candidate:
+    """A connection as it would be with another credential (`pipeline.Asker`)."""
+
+    def __init__(self, head: RequestHead, peer: Peer, request_id: bytes) -> None:
+        self.head = head
+        self.peer = peer
+        self.request_id = request_id
+
+
+class Fresh:
+    """Takes such messages of one session.
+
+    Args:
+        relay: what all sessions share.
+        session: the session.
+        rule: how the message looks.
+
+    Attributes:
+        due: instant of the loop's clock at which the client is to be told; `NEVER` for none.
+    """
+
+    __slots__ = ("_is_busy", "_relay", "_rule", "_session", "_task", "due")
+
+    def __init__(self, relay: "Relay", session: "Session", rule: Reauthentication) -> None:
+        self._relay = relay
+        self._session = session
+        self._rule = rule
+        self._task: asyncio.Task[None] | None = None
+        self.due = NEVER
+        self.expect()
+
+    def expect(self) -> None:
+        """When the life ends may have changed."""
+        ends, before = self._session.permit.expires_at, self._rule.announce_seconds
+        if not before or ends == math.inf:
+            self.due = NEVER
+            return
+        self.due = self._relay.now() + max(0.0, ends - before - wall())
+
+    def announce(self) -> None:
+        """Tell the client that its end is near."""
+        self.due = NEVER
+        seconds = max(0, round(self._session.permit.expires_at - wall()))
+        self._say({"type": "sidecar.expiring", "seconds": seconds})
+
+    def takes(self, kind: Kind, payload: bytes) -> bool:
+        """Whether this is such a message; then it is acted upon."""
+        if kind is not Kind.TEXT or not payload.lstrip().startswith(b"{"):
+            return False
+        try:
+            document = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            return False
+        if _at(document, self._rule.kind_at) != self._rule.kind:
+            return False
+        token = _at(document, self._rule.token_at)
+        if self._task is not None:
+            self._refuse(_BUSY)
+        elif not isinstance(token, str):
+            self._refuse("malformed-credential")
+        else:
+            need = self._relay.lives.shown_later(token)
+            if isinstance(need, Denial):
+                self._refuse(need.reason)
+            else:
+                self._task = asyncio.get_running_loop().create_task(self._try(need))
+        return True
+
+    async def _try(self, need: SessionNeed | TokenNeed) -> None:
+        life = self._session.life
+        head = copy(life.head)
+        upgrade = head.upgrade
+        head.upgrade = Upgrade(
+            b"" if upgrade is None else upgrade.key,
+            () if upgrade is None else upgrade.subprotocols,
+        )
+        head.upgrade.presented = need
+        try:
+            verdict = await self._relay.lives.settle(Candidate(head, life.peer, life.request_id))
+        finally:
+            self._task = None
+        if life.is_over:
+            return
+        if isinstance(verdict, Denial):
+            self._refuse(verdict.reason)
+        elif not _is_same(verdict.principal, life.permit.principal):
+            self._refuse(_ANOTHER)
+        else:
+            self._take(head, verdict)
+
+    def _take(self, head: RequestHead, permit: Permit) -> None:
+        self._relay.lives.replace(self._session.life, head, permit)
+        self.expect()
+        self._session.arm()
+        self._count("reauthenticated")
+        ends = None if permit.expires_at == math.inf else int(permit.expires_at)
+        self._say({"type": "sidecar.authenticated", "expires_at": ends})
+
+    def _refuse(self, reason: str) -> None:
+        self._count("reauthentication-refused")
+        self._say({"type": "sidecar.refused", "reason": reason})
+
+    def _count(self, outcome: str) -> None:
+        route = self._session.permit.route.name
+        self._relay.counts.messages[route, "client", outcome] += 1
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._session.say(self._session.client, TEXT, msgspec.json.encode(message))
+
+
+def _at(document: Any, members: tuple[str, ...]) -> Any:
+    """What stands at a place in objects; None for nothing."""
+    for member in members:
+        if not isinstance(document, dict):
+            return None
+        document = document.get(member)
+    return document
+
+
+def _is_same(one: Principal | None, other: Principal | None) -> bool:
+    return (
+        one is not None
+        and other is not None
+        and (one.tenant, one.subject) == (other.tenant, other.subject)
+    )
