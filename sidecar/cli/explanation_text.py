@@ -3,6 +3,7 @@
 from typing import Any
 
 from sidecar.cli.console import paint, table
+from sidecar.cli.message_text import message_text, message_value, origin_text, origin_value
 from sidecar.model.explanation import Explanation
 from sidecar.model.route import Access, Route
 
@@ -19,7 +20,10 @@ def explanation_text(explanation: Explanation) -> str:
         *_rule_rows(explanation),
         *_step_rows(explanation),
     ]
-    return f"{table(rows)}\n{_outcome(explanation)}"
+    text = f"{table(rows)}\n{_outcome(explanation)}"
+    if explanation.message is not None:
+        text += f"\n{message_text(explanation.message)}"
+    return text
 
 
 def _route_rows(explanation: Explanation) -> list[tuple[str, str]]:
@@ -73,9 +77,7 @@ def _rule_rows(explanation: Explanation) -> list[tuple[str, str]]:
     origin = explanation.origin
     if origin is None:
         return []
-    path = " -> ".join(origin.path)
-    through = f"through role {path}" if path else "granted to the user directly"
-    return [("rule", f"{origin.effect} {origin.action} on {origin.resource}, {through}")]
+    return [("rule", origin_text(origin))]
 
 
 def _step_rows(explanation: Explanation) -> list[tuple[str, str]]:
@@ -147,15 +149,10 @@ def explanation_value(explanation: Explanation) -> dict[str, Any]:
             "credential": principal.credential,
             "session_id": principal.session_id or None,
         },
-        "rule": origin
-        and {
-            "effect": origin.effect,
-            "action": origin.action,
-            "resource": origin.resource,
-            "path": list(origin.path),
-        },
+        "rule": origin and origin_value(origin),
         "loaded": [
             {"kind": step.kind, "key": step.key, "tier": step.tier, "version": step.version}
             for step in explanation.steps
         ],
+        "message": explanation.message and message_value(explanation.message),
     }

@@ -45,6 +45,61 @@ def describe(need: Need) -> tuple[str, str]:
     return "user", f"{need.tenant}/{need.subject}"
 
 
+@dataclass(frozen=True, slots=True)
+class AskedMessage:
+    """A WebSocket message that somebody asks about.
+
+    Attributes:
+        payload: all of it.
+        is_text: whether it would be sent as text.
+        from_server: whether the application would send it.
+    """
+
+    payload: bytes
+    is_text: bool = True
+    from_server: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallStep:
+    """One call of a WebSocket message, and the rule that speaks of it.
+
+    Attributes:
+        type: its type.
+        topic: its topic; None where it has none.
+        rule: the rule's place in the file, from 0; None where none speaks of it.
+        access: ``route`` or ``nobody`` where the rule says so.
+        action: of the permission that it asks; ``""`` for none.
+        resource: on which; ``""`` for none in particular, None where the message is not clear.
+        origin: the rule of the principal's that decided about that permission.
+    """
+
+    type: str
+    topic: str | None = None
+    rule: int | None = None
+    access: str = ""
+    action: str = ""
+    resource: str | None = None
+    origin: RuleOrigin | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageExplanation:
+    """What would become of a WebSocket message.
+
+    Attributes:
+        passes: whether it would go on.
+        label: the code of the refusal; ``""`` where it passes.
+        detail: why nothing more can be said.
+        calls: what it says.
+    """
+
+    passes: bool
+    label: str = ""
+    detail: str = ""
+    calls: tuple[CallStep, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """A decision together with all that led to it.
@@ -66,6 +121,7 @@ class Explanation:
         origin: the rule that decided.
         steps: what was loaded, in order.
         allow: the methods that would have been allowed, for 405.
+        message: what would become of a message on the connection, where that was asked.
     """
 
     method: str
@@ -82,3 +138,4 @@ class Explanation:
     origin: RuleOrigin | None = None
     steps: tuple[Step, ...] = ()
     allow: tuple[str, ...] = ()
+    message: MessageExplanation | None = None

@@ -13,7 +13,12 @@ from click.testing import CliRunner, Result
 from sidecar.cli.console import Code
 from sidecar.cli.explain import exit_code, explain, raw_head
 from sidecar.model.errors import StoresUnavailable
-from sidecar.model.explanation import Explanation
+from sidecar.model.explanation import (
+    AskedMessage,
+    CallStep,
+    Explanation,
+    MessageExplanation,
+)
 from sidecar.model.head import RequestHead
 from sidecar.model.reason import Reason
 from sidecar.settings.load import load
@@ -29,9 +34,11 @@ class Asked:
     def __init__(self) -> None:
         self.answer: Explanation | Exception = PERMIT
         self.heads: list[RequestHead] = []
+        self.messages: list[AskedMessage | None] = []
 
-    async def explain(self, head: RequestHead) -> Explanation:
+    async def explain(self, head: RequestHead, message: AskedMessage | None) -> Explanation:
         self.heads.append(head)
+        self.messages.append(message)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -159,3 +166,46 @@ def test_a_broken_configuration_is_told(config: Path, asked: Asked) -> None:
     assert result.exit_code == 1
     assert f"{config}:1:1: a: unknown key" in result.stderr
     assert not asked.heads
+
+
+PASSES = MessageExplanation(passes=True, calls=(CallStep(type="ping", rule=0, access="route"),))
+WITHHELD = MessageExplanation(passes=False, label="unknown-type", calls=(CallStep(type="x"),))
+
+
+def test_a_message_is_asked_about(config: Path, asked: Asked, tmp_path: Path) -> None:
+    file = tmp_path / "message"
+    file.write_bytes(b"\xff")
+    asked.answer = replace(PERMIT, message=PASSES)
+    result = call(config, "--message", str(file), "--binary", "--from-server")
+    assert result.exit_code == 0
+    assert result.output.endswith("message  ping\n         rules[0]: access route\npasses\n")
+    assert asked.messages == [AskedMessage(b"\xff", is_text=False, from_server=True)]
+
+
+def test_a_message_that_is_refused_ends_with_1(config: Path, asked: Asked) -> None:
+    asked.answer = replace(PERMIT, message=WITHHELD)
+    result = call(config, "--message", "-", stdin="{}")
+    assert result.exit_code == 1
+    assert result.output.endswith(
+        "message  x\n         no rule speaks of it\nrefused (unknown-type)\n"
+    )
+    assert asked.messages == [AskedMessage(b"{}")]
+
+
+def test_without_a_message_none_is_asked_about(config: Path, asked: Asked) -> None:
+    assert call(config).exit_code == 0
+    assert asked.messages == [None]
+
+
+def test_stdin_holds_one_thing(config: Path, asked: Asked) -> None:
+    result = call(config, "--message", "-", "--token", "-", stdin="x")
+    assert result.exit_code == 2
+    assert "stdin holds the token already" in result.output
+    assert asked.heads == []
+
+
+def test_a_message_that_cannot_be_read(config: Path, asked: Asked, tmp_path: Path) -> None:
+    result = call(config, "--message", str(tmp_path / "none"))
+    assert result.exit_code == 2
+    assert "No such file or directory." in result.output
+    assert asked.heads == []
