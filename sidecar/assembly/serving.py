@@ -190,6 +190,8 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
                         partial(_unready, server, deciding), metrics.scrape, api
                     ).application(),
                     access_log=None,
+                    # Nobody needs it here; and what it cannot unpack ends in a traceback.
+                    auto_decompress=False,
                     # A call may wait for confirmations much longer than an end may take.
                     shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
                 ),

@@ -16,9 +16,11 @@ import msgspec
 from aiohttp import web
 
 from sidecar.audit.administration import Administration
-from sidecar.clock import instant, stopwatch, wall
+from sidecar.clock import stopwatch, wall
 from sidecar.endpoints.admin_changes import OPERATIONS, Acknowledge, Call, Operation
 from sidecar.endpoints.admin_reading import Guard, Refusal, read_body, read_query
+from sidecar.endpoints.admin_refusals import Refusals
+from sidecar.endpoints.admin_refusals import Refused as RefusedCalls
 from sidecar.model.change import Level
 from sidecar.model.errors import Invalid, NotFound, Refused, StoresUnavailable
 from sidecar.store.pool import Pool
@@ -28,14 +30,13 @@ _LOG: Final = logging.getLogger(__name__)
 PREFIX: Final = "/admin/v1"
 _WHO: Final = "admin-api"
 _ID: Final = web.RequestKey("id", str)
-# A guesser fills no log: so often, with the number of calls since.
-_COMPLAIN_SECONDS: Final = 10.0
 # What a store says -> status and code.
 _REFUSALS: Final[tuple[tuple[type[Exception], int, str], ...]] = (
     (NotFound, 404, "not-found"),
     (Refused, 409, "refused"),
     (Invalid, 422, "invalid"),
 )
+_LONGEST_ASKED: Final = 200
 _NOT_STORED: Final = "nothing is known to have been stored: repeat the call, it is safe"
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -73,8 +74,7 @@ class AdminApi:
         self._pool = pool
         self._announcer = announcer
         self._audit = audit
-        self._complained = float("-inf")
-        self._uncomplained = 0
+        self._refusals = Refusals(self._tell_refused)
         self.outcomes: Counter[str] = Counter()
 
     def application(self) -> web.Application:
@@ -93,11 +93,13 @@ class AdminApi:
     async def _around(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Guards every path below the prefix, also those that do not exist."""
         request[_ID] = secrets.token_hex(16)
+        begun = stopwatch()
         try:
             self._guard.check(request)
             return await handler(request)
         except Refusal as refusal:
-            self._complain(refusal)
+            if refusal.status in {401, 403}:
+                self._count_refused(request, refusal, stopwatch() - begun)
             reply = _refusal(refusal)
         except web.HTTPException as error:
             # Of aiohttp: no such path, no such method.
@@ -183,16 +185,45 @@ class AdminApi:
             )
         )
 
-    def _complain(self, refusal: Refusal) -> None:
-        """Tells of calls without the token, now and then."""
-        if refusal.status not in {401, 403}:
+    def _count_refused(self, request: web.Request, refusal: Refusal, seconds: float) -> None:
+        self._refusals.add(
+            RefusedCalls(
+                client=request.remote or "unix",
+                calls=1,
+                request_id=request[_ID],
+                status=refusal.status,
+                code=refusal.code,
+                milliseconds=round(seconds * 1000, 3),
+                # As it came, escapes and all, and bounded: nobody has vouched for it.
+                asked=f"{request.method} {request.rel_url.raw_path}"[:_LONGEST_ASKED],
+            )
+        )
+
+    def _tell_refused(self, refused: RefusedCalls) -> None:
+        """Calls without the token: in the log and, as one record, in the audit."""
+        _LOG.warning(
+            "admin API: %d call(s) from %s refused, the last one: %s",
+            refused.calls,
+            refused.client,
+            refused.code,
+        )
+        if self._audit is None:
             return
-        self._uncomplained += 1
-        now = instant()
-        if now - self._complained >= _COMPLAIN_SECONDS:
-            number = self._uncomplained
-            _LOG.warning("admin API: %d call(s) refused, the last one: %s", number, refusal.code)
-            self._complained, self._uncomplained = now, 0
+        self._audit(
+            Administration(
+                time=wall(),
+                request_id=refused.request_id,
+                who=_WHO,
+                what="refused",
+                outcome="deny",
+                reason=refused.code,
+                status=refused.status,
+                client=refused.client,
+                milliseconds=refused.milliseconds,
+                target={},
+                asked={"call": refused.asked, "calls": refused.calls},
+            )
+        )
 
 
 def _refusal(refusal: Refusal, fields: dict[str, str] | None = None) -> Reply:

@@ -70,8 +70,11 @@ async def read_body(request: web.Request, shape: type[Any] | None) -> Any:
     """The body as `shape`; None where none is taken.
 
     Raises:
-        Refusal: it is none, too large, too slow, or of another shape.
+        Refusal: it is none, encoded, too large, too slow, or of another shape.
     """
+    if "Content-Encoding" in request.headers:
+        # aiohttp would unpack it: what does not unpack is an error of ours, and a bomb is work.
+        raise Refusal(415, "encoded", "send the body as it is, without Content-Encoding")
     if shape is None:
         if request.can_read_body:
             raise Refusal(400, "malformed", "this call takes no body")

@@ -92,7 +92,10 @@ async def ready() -> str:
 async def client(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
     monkeypatch.setattr(admin_api, "OPERATIONS", world.operations())
     application = AdminEndpoints(ready, lambda: b"", world.api).application()
-    async with TestClient(TestServer(application)) as opened:
+    server = TestServer(application)
+    # As it is served.
+    await server.start_server(auto_decompress=False)
+    async with TestClient(server) as opened:
         yield opened
 
 
@@ -322,9 +325,40 @@ async def test_a_flood_of_guesses_fills_no_log(
 ) -> None:
     for _ in range(20):
         await client.put(ANN, json=DISABLE)
-    assert caplog.text.count("refused, the last one: unauthenticated") == 1
+    assert caplog.text.count("from 127.0.0.1 refused, the last one: unauthenticated") == 1
     assert world.api.outcomes["unauthenticated"] == 20
-    assert world.records == []
+    [record] = world.records
+    assert (record.what, record.outcome, record.reason) == ("refused", "deny", "unauthenticated")
+    assert (record.client, record.status, record.target) == ("127.0.0.1", 401, {})
+    assert record.asked == {"call": f"PUT {ANN}", "calls": 1}
+    assert len(record.request_id) == 32
+
+
+async def test_who_is_refused_without_an_audit_is_in_the_log(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(world.api, "_audit", None)
+    application = AdminEndpoints(ready, lambda: b"", world.api).application()
+    async with TestClient(TestServer(application)) as client:
+        answer = await client.get(f"{PREFIX}/{'x' * 500}", headers=HEADERS | {"Origin": "http://a"})
+    assert answer.status == 403
+    assert "1 call(s) from 127.0.0.1 refused, the last one: browser" in caplog.text
+
+
+async def test_what_a_refused_call_asked_is_kept_bounded(client: Client, world: World) -> None:
+    await client.get(f"{PREFIX}/%0a{'x' * 500}")
+    assert len(world.records[0].asked["call"]) == 200
+    assert world.records[0].asked["call"].startswith(f"GET {PREFIX}/%0Ax")
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "identity", "x", ""])
+async def test_no_body_is_unpacked(client: Client, world: World, encoding: str) -> None:
+    """Also not where nothing would be unpacked: there is one way to send a body."""
+    fields = HEADERS | {"Content-Type": "application/json", "Content-Encoding": encoding}
+    answer = await client.put(ANN, data=b'{"status": "disabled"}', headers=fields)
+    assert (answer.status, (await answer.json())["error"]) == (415, "encoded")
+    assert world.calls == []
+    assert (await client.put(ANN, json=DISABLE, headers=HEADERS)).status == 200
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
