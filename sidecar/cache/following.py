@@ -28,6 +28,20 @@ class Beat(NamedTuple):
     incarnation: str
 
 
+class Claim(NamedTuple):
+    """What PostgreSQL must have, if its data are still those whose news were followed.
+
+    Attributes:
+        life: see `Following.life`.
+        seq: that was applied, or that Redis had.
+        epoch: that was chosen.
+    """
+
+    life: int
+    seq: int
+    epoch: int
+
+
 class Verdict(Enum):
     """What a heartbeat means.
 
@@ -55,6 +69,8 @@ class Following:
         epoch: of the last heartbeat.
         incarnation: of the last heartbeat.
         lease_until: instant until which facts of the shard may be used.
+        life: counts the lives of PostgreSQL's data that were followed: what was asked for in
+            one says nothing about the next (R12).
     """
 
     __slots__ = (
@@ -66,6 +82,7 @@ class Following:
         "epoch",
         "incarnation",
         "lease_until",
+        "life",
         "watermark",
     )
 
@@ -84,6 +101,7 @@ class Following:
         self.epoch: int | None = None
         self.incarnation = ""
         self.lease_until = 0.0
+        self.life = 0
 
     @property
     def latest(self) -> int:
@@ -123,11 +141,9 @@ class Following:
         if self.watermark is None:
             self._begin(answer)
             return Verdict.STARTED
-        if answer.incarnation != self.incarnation:
-            # Sequences of another life may begin lower, so what was early says nothing either.
-            self._early.clear()
+        if answer.incarnation != self.incarnation or self._fell_back(answer):
+            self.restart()
             self._begin(answer)
-            self.lease_until = 0.0
             return Verdict.FLUSH
         if self.epoch is not None and answer.epoch < self.epoch:
             # PostgreSQL chooses epochs in ascending order: a master that was replaced answered.
@@ -161,12 +177,63 @@ class Following:
         return (self.watermark + 1, last) if last > self.watermark else None
 
     def skip_to(self, seq: int) -> None:
-        """The caller has forgotten all facts of the shard: nothing up to `seq` matters any more."""
-        self._advance(max(seq, self.watermark or 0))
+        """The caller has forgotten all facts of the shard: nothing up to `seq` matters any more.
+
+        But for what neither Redis nor its messages told of: what this process wrote may have been
+        in a life of PostgreSQL's data that was ended by a restore (R12).
+        """
+        self._early = {each: epoch for each, epoch in self._early.items() if epoch}
+        self._highest = max(self._early, default=0)
+        known = max(self._head, self._highest)
+        self._advance(max(min(seq, known), self.watermark or 0))
+
+    @property
+    def claim(self) -> Claim:
+        """What PostgreSQL must have if it is asked from now on."""
+        return Claim(self.life, self._known, self.epoch or 0)
+
+    def is_refuted(self, claim: Claim, seq: int, epoch: int) -> bool:
+        """Whether PostgreSQL, asked after `claim`, no longer has what was followed.
+
+        It chooses sequences and epochs in ascending order, before anybody hears of them: less than
+        is known here means that its data are those of an earlier time.
+
+        Args:
+            claim: from before it was asked.
+            seq: that it has.
+            epoch: that it has.
+        """
+        return claim.life == self.life and (seq < claim.seq or epoch < claim.epoch)
+
+    def restart(self) -> None:
+        """Nothing that is known holds; the next heartbeat begins as after a start."""
+        self.life += 1
+        # Sequences of another life may begin lower, so what was early says nothing either.
+        self._early = {}
+        self._highest = 0
+        self._head = 0
+        self._behind_since = None
+        self.watermark = None
+        self.epoch = None
+        self.incarnation = ""
+        self.lease_until = 0.0
 
     def lapse(self) -> None:
         """End the lease now; the next heartbeat may renew it."""
         self.lease_until = 0.0
+
+    @property
+    def _known(self) -> int:
+        """The highest sequence that was applied, or that Redis had."""
+        return max(self.watermark or 0, self._head)
+
+    def _fell_back(self, answer: Beat) -> bool:
+        """Whether a later epoch begins before what is known.
+
+        An epoch begins with all that PostgreSQL has. (What this process wrote itself a moment ago
+        may be above, and costs what is in memory.)
+        """
+        return answer.epoch > (self.epoch or 0) and answer.head < self._known
 
     def _begin(self, answer: Beat) -> None:
         early = self._early.items()

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple, Protocol
 
-from sidecar.cache.following import Beat, Following, Verdict
-from sidecar.model.change import ChangeKind
+from sidecar.cache.following import Beat, Claim, Following, Verdict
+from sidecar.model.change import ChangeKind, ShardState
 from sidecar.model.need import Need, RolesNeed, SessionNeed, UserNeed
 from sidecar.model.shard import SHARDS
 from sidecar.sync.keyspace import News
@@ -65,11 +65,16 @@ class Dooms(Protocol):
 
 
 class Missing(NamedTuple):
-    """Changes of a shard that have to be replayed: `first` to `last`, both included."""
+    """Changes of a shard that have to be replayed: `first` to `last`, both included.
+
+    Of one life of PostgreSQL's data only (`Following.life`): another gives the same numbers to
+    other changes.
+    """
 
     shard: int
     first: int
     last: int
+    life: int = 0
 
 
 class Follower:
@@ -83,7 +88,9 @@ class Follower:
     Attributes:
         applied: how many changes were applied.
         resyncs: by cause: ``started``, ``behind``, ``new-epoch``, ``flush``, ``suspect``,
-            ``lost`` (neither the log nor the outbox had what was missing), ``resubscribed``.
+            ``lost`` (neither the log nor the outbox had what was missing), ``resubscribed``,
+            ``outlived`` (a replay ended in another life of PostgreSQL's data), ``fallen-back``
+            (PostgreSQL no longer has what was applied).
         on_applied: called with the shard after each change, so that it can be confirmed at once.
         watch: is told what is heard, for metrics.
         changed: called with each change, once memory has forgotten what it concerns.
@@ -148,11 +155,19 @@ class Follower:
         for shard, following in enumerate(self._shards):
             gap = following.missing(now, patience)
             if gap is not None:
-                found.append(Missing(shard, *gap))
+                found.append(Missing(shard, *gap, following.life))
         return found
 
-    def replay(self, missing: Missing, found: Iterable[News], now: float) -> None:
-        """Apply what was found of `missing`; where that is not all, forget the shard instead."""
+    def replay(self, missing: Missing, found: Iterable[News], now: float) -> bool:
+        """Apply what was found of `missing`; where that is not all, forget the shard instead.
+
+        False, and nothing is done, where PostgreSQL's data have begun another life since it was
+        missing (R12): all was forgotten then, and what was found says nothing about it.
+        """
+        following = self._shards[missing.shard]
+        if missing.life != following.life:
+            self.resyncs["outlived"] += 1
+            return False
         # Reads that began before may have seen the state before any of these changes (R5).
         self._flights.doom_all()
         self.resyncs["replayed"] += 1
@@ -164,8 +179,29 @@ class Follower:
         if not heard.issuperset(range(missing.first, missing.last + 1)):
             self.resyncs["lost"] += 1
             self._memory.flush_shard(missing.shard)
-            self._shards[missing.shard].skip_to(missing.last)
-            self._flights.reached(missing.shard, self._shards[missing.shard].latest)
+            following.skip_to(missing.last)
+            self._flights.reached(missing.shard, following.latest)
+        return True
+
+    def claim(self, shard: int) -> Claim:
+        """What PostgreSQL must have of `shard` if it is asked from now on."""
+        return self._shards[shard].claim
+
+    def compare(self, shard: int, claim: Claim, state: ShardState) -> bool:
+        """Whether what PostgreSQL has, asked after `claim`, agrees with it.
+
+        Where it does not, its data are those of an earlier time, restored without a word: nothing
+        that is known holds, and the next heartbeat begins anew.
+        """
+        following = self._shards[shard]
+        if not following.is_refuted(claim, state.seq, state.epoch):
+            return True
+        self.resyncs["fallen-back"] += 1
+        following.restart()
+        self._forget_all()
+        self._flights.reached(shard, following.latest)
+        self._memory.lease(shard, following.lease_until)
+        return False
 
     def resubscribed(self, shards: Iterable[int] | None = None) -> None:
         """News may have been missed: no lease until a heartbeat has said so or otherwise.

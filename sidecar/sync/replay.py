@@ -112,23 +112,24 @@ class Replays:
         Raises:
             StoresUnavailable: PostgreSQL could not be asked for what the log lacks.
         """
-        shard, first, last = missing
+        shard, first, last, life = missing
         while first <= last:
-            page = Missing(shard, first, min(first + PAGE - 1, last))
+            page = Missing(shard, first, min(first + PAGE - 1, last), life)
             found: Sequence[News] = []
             if last - first < MOST:
                 found = await self._find(page)
             if not _is_complete(page, found):
                 # Nothing of what follows matters after forgetting.
-                page = Missing(shard, first, last)
-            self._follower.replay(page, found, self._instant())
+                page = missing._replace(first=first)
+            if not self._follower.replay(page, found, self._instant()):
+                return
             first = page.last + 1
             await asyncio.sleep(0)
 
     async def _find(self, page: Missing) -> Sequence[News]:
         if self._log is not None:
             try:
-                found = await self._log.log(*page)
+                found = await self._log.log(page.shard, page.first, page.last)
             except (RedisError, OSError):
                 found = []
             if _is_complete(page, found):

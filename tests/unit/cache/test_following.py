@@ -80,7 +80,7 @@ def test_a_gap_before_what_was_heard_is_replayed_up_to_it() -> None:
 def test_what_nobody_can_replay_is_skipped() -> None:
     following = started()
     following.beat(1.0, beat(9), 1.1)
-    following.hear(11, 1.1)
+    following.hear(11, 1.1, 1)
     following.skip_to(9)
     assert following.watermark == 9
     assert following.missing(1.2, 0.05) == (10, 10)
@@ -176,3 +176,53 @@ def test_a_lease_is_renewed_only_when_all_below_the_head_was_heard(
             first, last = missing
             assert first not in heard
             assert first <= last
+
+
+def test_a_later_epoch_that_begins_before_what_was_applied_is_of_restored_data() -> None:
+    following = started(5)
+    assert following.beat(1.0, beat(3, epoch=2), 1.0) is Verdict.FLUSH
+    assert (following.watermark, following.epoch, following.lease_until) == (3, 2, 0.0)
+    assert following.beat(2.0, beat(3, epoch=2), 2.0) is Verdict.RENEWED
+
+
+@pytest.mark.parametrize(
+    ("seq", "epoch", "refuted"), [(5, 1, False), (6, 2, False), (4, 1, True), (9, 0, True)]
+)
+def test_postgresql_that_has_less_than_was_followed_is_of_an_earlier_time(
+    seq: int, epoch: int, *, refuted: bool
+) -> None:
+    following = started(5)
+    assert following.is_refuted(following.claim, seq, epoch) is refuted
+
+
+def test_what_was_asked_in_another_life_refutes_nothing() -> None:
+    following = started(5)
+    claim = following.claim
+    following.restart()
+    assert not following.is_refuted(claim, 1, 0)
+    assert following.beat(1.0, beat(2), 1.0) is Verdict.STARTED
+    assert following.watermark == 2
+
+
+def test_own_changes_of_another_life_do_not_take_the_watermark_with_them() -> None:
+    following = started(5)
+    following.hear(9, 1.0)
+    assert following.missing(2.0, 0.0) == (6, 8)
+    following.skip_to(8)
+    assert (following.watermark, following.missing(3.0, 0.0)) == (5, None)
+    following.hear(6, 3.0, 1)
+    assert following.watermark == 6
+
+
+def test_what_was_published_is_skipped_up_to() -> None:
+    following = started(5)
+    following.hear(9, 1.0, 1)
+    following.skip_to(8)
+    assert following.watermark == 9
+
+
+def test_what_redis_had_counts_before_it_is_applied() -> None:
+    following = started(5)
+    following.beat(1.0, beat(9), 1.0)
+    assert following.is_refuted(following.claim, 7, 1)
+    assert following.beat(2.0, beat(7, epoch=2), 2.0) is Verdict.FLUSH

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 from redis.exceptions import RedisError
 
-from sidecar.cache.following import Beat
+from sidecar.cache.following import Beat, Verdict
 from sidecar.model.change import Change, ChangeKind
 from sidecar.model.errors import StoresUnavailable
 from sidecar.sync import replay as replay_module
@@ -203,3 +203,41 @@ async def test_a_bug_in_a_replay_does_not_stop_the_next(caplog: pytest.LogCaptur
     await world.replays.wait(10.0)
     assert "a replay broke off" in caplog.text
     assert world.replays.under_way == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("outbox", "incarnation"),
+    [
+        ([], "b"),  # the new life has nothing of it
+        (range(101, 131), "b"),  # the old server answers late
+        (range(101, 131), "a"),  # restored without a new incarnation: a later epoch tells
+    ],
+)
+async def test_a_replay_does_not_outlive_the_life_of_postgresql_it_began_in(
+    outbox: Sequence[int], incarnation: str
+) -> None:
+    store = Store(outbox=outbox)
+    store.goes_on.clear()
+    world = World(store, 130)
+    world.replays.start([world.missing])
+    await world.replays.wait(0.01)
+    verdict = world.follower.beaten(SHARD, 2.0, Beat(90, 2, incarnation), 2.0)
+    assert (verdict, world.watermark) == (Verdict.FLUSH, 90)
+    store.goes_on.set()
+    await world.replays.wait(10.0)
+    assert (world.watermark, world.follower.applied) == (90, 0)
+    assert world.follower.resyncs["outlived"] == 1
+    # The new life's own changes are missed, and replayed, as ever.
+    world.follower.beaten(SHARD, 1.0, Beat(91, 2, incarnation), 1.0)
+    assert world.missing[:3] == (SHARD, 91, 91)
+
+
+async def test_a_replay_of_many_pages_ends_with_the_life_of_postgresql() -> None:
+    store = Store(log=range(101, 131))
+    world = World(store, 130)
+    replay = asyncio.create_task(world.replays.replay(world.missing))
+    while world.watermark == 100:
+        await asyncio.sleep(0)
+    world.follower.beaten(SHARD, 2.0, Beat(90, 2, "b"), 2.0)
+    await replay
+    assert world.watermark == 90
