@@ -589,6 +589,8 @@ class Messages(Settings, frozen=True):
         error: for ``json`` and ``hook``, the message that a client gets for one that was refused:
             JSON in which ``"{id}"``, ``"{type}"``, ``"{code}"`` and ``"{message}"`` are filled in.
         hook: ``module:function``, which reads messages (docs/websocket.md).
+        subscribe_headers: for ``stomp``, headers that `SUBSCRIBE` may have beside the standard's.
+            Brokers take some for another destination, so others are refused.
         refused: what the client gets: ``reply``, an error in its protocol (STOMP then closes);
             ``drop``, nothing; ``close``, the end of the connection (4403).
         unknown: what happens to messages of clients that no rule speaks of.
@@ -603,6 +605,7 @@ class Messages(Settings, frozen=True):
     id_pointer: str | None = None
     error: str | None = None
     hook: str | None = None
+    subscribe_headers: tuple[str, ...] = ()
     refused: Literal["reply", "drop", "close"] = "reply"
     unknown: Literal["refuse", "allow"] = "refuse"
     unknown_from_server: Literal["refuse", "allow"] = "refuse"

@@ -129,6 +129,8 @@ class _Building:
                 self._wrong("is for protocol `json` only", key)
             elif given:
                 self._pointer(getattr(settings, key), key)
+        if settings.subscribe_headers and settings.protocol != "stomp":
+            self._wrong("is for protocol `stomp` only", "subscribe_headers")
         if settings.protocol == GRAPHQL and settings.unknown == "allow":
             self._wrong("then operations that no rule lists would pass, too", "unknown")
         if settings.error is None:

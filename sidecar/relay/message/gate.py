@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sidecar.authorize.permit import Permit
-from sidecar.model.decision import Denial
+from sidecar.model.decision import Denial, RuleOrigin
 from sidecar.model.facts import Effect
 from sidecar.model.need import Found, Need
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind, Verdict
@@ -18,8 +18,10 @@ from sidecar.relay.message.refusal import Refusal, UnreadableError
 from sidecar.relay.message.rules import RuleSet
 
 _DENY: Final = str(Effect.DENY)
-# Permissions of which a connection remembers whether they are granted: 0.2 KB each.
-_MOST_REMEMBERED: Final = 128
+# Permissions of which a connection remembers whether they are granted. Clients choose resources,
+# and connections are many: this is at most 16 KB of each.
+_MOST_REMEMBERED: Final = 32
+_LONGEST_REMEMBERED: Final = 256
 # 1011 (RFC 6455 section 7.4.1): something unexpected here.
 _BROKEN: Final = Close(Refusal.INTERNAL_ERROR.value, 1011, Refusal.INTERNAL_ERROR.value)
 # 4406 (graphql-ws, "Subprotocol not acceptable"), after HTTP's "Not Acceptable".
@@ -130,20 +132,28 @@ class MessageGate:
                 refusals[at] = Refusal.NOT_GRANTED
             return
         remembered = self._remembered
-        new = [each for each in dict.fromkeys(asked.values()) if each not in remembered]
+        answers: dict[_Asked, Refusal | None] = {}
+        new: list[_Asked] = []
+        for each in asked.values():
+            if each in remembered:
+                answers[each] = remembered[each]
+            elif each not in answers:
+                answers[each] = None
+                new.append(each)
         if new:
-            if len(remembered) + len(new) > _MOST_REMEMBERED:
-                remembered.clear()
-                new = list(dict.fromkeys(asked.values()))
             for each, origin in zip(new, subject.check_many(new), strict=True):
-                if origin is None:
-                    remembered[each] = Refusal.NOT_GRANTED
-                elif origin.effect == _DENY:
-                    remembered[each] = Refusal.DENIED_BY_RULE
-                else:
-                    remembered[each] = None
+                answers[each] = _refusal_of(origin)
+            self._remember(new, answers)
         for at, each in asked.items():
-            refusals[at] = remembered[each]
+            refusals[at] = answers[each]
+
+    def _remember(self, new: list[_Asked], answers: Mapping[_Asked, Refusal | None]) -> None:
+        remembered = self._remembered
+        if len(remembered) + len(new) > _MOST_REMEMBERED:
+            remembered.clear()
+        for each in new[:_MOST_REMEMBERED]:
+            if len(each[1]) <= _LONGEST_REMEMBERED:
+                remembered[each] = answers[each]
 
     def _refuse(
         self, direction: Direction, calls: Calls, refusals: list[Refusal | None]
@@ -167,6 +177,13 @@ class MessageGate:
         if self._refused == "close":
             return close_unreadable(wrong)
         return self._reader.unreadable(wrong)
+
+
+def _refusal_of(origin: RuleOrigin | None) -> Refusal | None:
+    """What the rule that decided says; there is none for what was not granted."""
+    if origin is None:
+        return Refusal.NOT_GRANTED
+    return Refusal.DENIED_BY_RULE if origin.effect == _DENY else None
 
 
 class ClosedGate:

@@ -46,12 +46,18 @@ _TYPES: Final[dict[Direction, dict[str, tuple[bool, bool]]]] = {
 }
 _KEYS: Final = frozenset({"id", "type", "payload"})
 _OPERATION_KEYS: Final = frozenset({"operationName", "query", "variables", "extensions"})
-_LONGEST_ID: Final = 128
+# Clients use UUIDs or counters; schemas have shorter names.
+_LONGEST_ID: Final = 64
+_LONGEST_NAME: Final = 128
 # Operations of one connection whose ids are remembered: about 0.2 KB each.
-_MOST_OPERATIONS: Final = 4096
-# PROTOCOL.md: "Subscriber for <id> already exists", and "Too many ... requests" after HTTP's 429.
+_MOST_OPERATIONS: Final = 1024
+# PROTOCOL.md: "Subscriber for <id> already exists". 1013 (try again later): a new connection begins
+# anew, and clients connect again by themselves.
 _ID_IN_USE_CODE: Final = 4409
-_TOO_MANY_CODE: Final = 4429
+_TOO_MANY_CODE: Final = 1013
+
+# Its name, and the digest of its document.
+_Operation = tuple[str | None, str]
 
 
 class GraphqlReader:
@@ -62,13 +68,15 @@ class GraphqlReader:
         follows: whether rules ask which operation the upstream's messages belong to.
     """
 
-    __slots__ = ("_depth", "_follows", "_operations")
+    __slots__ = ("_depth", "_follows", "_known", "_operations")
 
     def __init__(self, depth: int, *, follows: bool) -> None:
         self._depth = depth
         self._follows = follows
-        # Id -> name and document, as far as a rule names them; and those that are over.
-        self._operations: dict[str, tuple[str | None, str]] = {}
+        # Id -> name and document; also of those that the client ended.
+        self._operations: dict[str, _Operation] = {}
+        # Few operations under many ids: each is kept once.
+        self._known: dict[_Operation, _Operation] = {}
 
     def read(self, direction: Direction, kind: Kind, payload: bytes) -> Calls:
         """One call."""
@@ -97,9 +105,12 @@ class GraphqlReader:
             return
         for call in calls:
             if call.type == SUBSCRIBE:
-                self._operations[call.id] = (call.topic, call.digest)
+                operation = (call.topic, call.digest)
+                self._operations[call.id] = self._known.setdefault(operation, operation)
             elif direction is Direction.SERVER and call.type in {"error", "complete"}:
                 self._operations.pop(call.id, None)
+                if not self._operations:
+                    self._known.clear()
 
     def refused(self, calls: Calls, refusals: Refusals) -> Drop | Close:
         """An `error` message for the operation, which is then over."""
@@ -125,6 +136,7 @@ class GraphqlReader:
         variables, extensions = payload.get("variables"), payload.get("extensions")
         if not (
             isinstance(name, str | None)
+            and len(name or "") <= _LONGEST_NAME
             and isinstance(query, str)
             and isinstance(variables, dict | None)
             and isinstance(extensions, dict | None)
@@ -138,7 +150,7 @@ class GraphqlReader:
             self._check_id(id_value, (name or None, digest))
         return Call(SUBSCRIBE, name or None, document, id_value, digest=digest)
 
-    def _check_id(self, id_value: str, operation: tuple[str | None, str]) -> None:
+    def _check_id(self, id_value: str, operation: _Operation) -> None:
         former = self._operations.get(id_value)
         if former is None and len(self._operations) >= _MOST_OPERATIONS:
             raise UnreadableError(
@@ -153,7 +165,7 @@ class GraphqlReader:
                 close_code=_ID_IN_USE_CODE,
             )
 
-    def _operation(self, id_value: str) -> tuple[str | None, str]:
+    def _operation(self, id_value: str) -> _Operation:
         operation = self._operations.get(id_value)
         if operation is None:
             raise UnreadableError(

@@ -62,7 +62,7 @@ class JsonRpcReader:
         calls = [_call(each) for each in document]
         if len({call.type == RESPONSE for call in calls}) > 1:
             raise UnreadableError("a batch of requests and responses")
-        ids = [(type(call.id), call.id) for call in calls if call.id is not MISSING]
+        ids = [call.id for call in calls if call.id is not MISSING]
         if len(set(ids)) != len(ids):
             raise UnreadableError("two calls of a batch have the same id")
         return calls

@@ -58,7 +58,8 @@ class MessagePolicy:
         if settings.protocol == "json-rpc":
             return JsonRpcReader(settings.depth, settings.items)
         if settings.protocol == "stomp":
-            return StompReader(settings.depth, settings.items, reads_bodies=self.reads_bodies)
+            more = frozenset(name.lower() for name in settings.subscribe_headers)
+            return StompReader(settings.depth, settings.items, more, reads_bodies=self.reads_bodies)
         if settings.protocol == GRAPHQL:
             return GraphqlReader(settings.depth, follows=self.follows)
         if self.hook is not None:

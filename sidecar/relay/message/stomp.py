@@ -45,6 +45,10 @@ _STANDARD: Final = frozenset(
     {"accept-version", "ack", "content-length", "content-type", "destination", "heart-beat", "host",
      "id", "message-id", "receipt", "receipt-id", "subscription", "transaction", "version"}
 )  # fmt: skip
+# What SUBSCRIBE may have: brokers take others for another destination (RabbitMQ's x-queue-name).
+_OF_SUBSCRIBE: Final = frozenset(
+    {"ack", "content-length", "destination", "id", "receipt", "selector"}
+)
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _LINE_ENDS: Final = re.compile(rb"(?:\r?\n)*")
 _JSON: Final = re.compile(r"application/json(?:;[ -~]*)?", re.IGNORECASE | re.ASCII)
@@ -57,14 +61,24 @@ class StompReader:
     Args:
         depth: how deeply objects and arrays may be nested in a body.
         most: most headers of a frame.
+        subscribes_with: names of headers, in lower case, that `SUBSCRIBE` may have beside the
+            standard's.
         reads_bodies: whether any rule looks into a body.
     """
 
-    __slots__ = ("_depth", "_most", "_reads_bodies")
+    __slots__ = ("_depth", "_most", "_of_subscribe", "_reads_bodies")
 
-    def __init__(self, depth: int, most: int, *, reads_bodies: bool) -> None:
+    def __init__(
+        self,
+        depth: int,
+        most: int,
+        subscribes_with: frozenset[str] = frozenset(),
+        *,
+        reads_bodies: bool,
+    ) -> None:
         self._depth = depth
         self._most = most
+        self._of_subscribe = _OF_SUBSCRIBE | subscribes_with
         self._reads_bodies = reads_bodies
 
     def read(
@@ -116,7 +130,9 @@ class StompReader:
         command = lines[0]
         if len(lines) - 1 > self._most:
             raise UnreadableError(f"more than {self._most} headers")
-        headers = _headers(lines[1:], escaped=command not in _UNESCAPED)
+        headers, names = _headers(lines[1:], escaped=command not in _UNESCAPED)
+        if command == "SUBSCRIBE" and not names <= self._of_subscribe:
+            raise UnreadableError("a header that may mean another destination")
         return command, headers, _body(payload, end + gap, headers.get("content-length"))
 
 
@@ -128,8 +144,8 @@ def _end_of_head(payload: bytes) -> tuple[int, int]:
     return found.start(), found.end() - found.start()
 
 
-def _headers(lines: list[str], *, escaped: bool) -> dict[str, str]:
-    """The headers whose value has one reading; of those that decide all have."""
+def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, str], set[str]]:
+    """The headers whose value has one reading (of those that decide all have), and all names."""
     headers: dict[str, str] = {}
     seen: set[str] = set()
     for line in lines:
@@ -146,7 +162,7 @@ def _headers(lines: list[str], *, escaped: bool) -> dict[str, str]:
             headers[name] = value
         elif folded in _STANDARD and (escaped or folded == "content-length"):
             raise UnreadableError("an escape or a colon in a header that decides")
-    return headers
+    return headers, seen
 
 
 def _body(payload: bytes, begin: int, announced: str | None) -> bytes:

@@ -123,6 +123,7 @@ WRONG: Final[list[tuple[str, dict[str, Any], str, str]]] = [
     ("no error message", {**JSON, "refused": "reply"}, "refused", "give one"),
     ("no JSON", {**JSON, "error": "{"}, "error", "must be JSON"),
     ("an error for others", {**STOMP, "error": "{}"}, "error", "of their own"),
+    ("headers for others", {**RPC, "subscribe_headers": ["x"]}, "subscribe_headers", "only"),
     ("no hook", {**JSON, "protocol": "hook"}, "hook", "needs one"),
     ("a hook for others", {**JSON, "hook": "a:b"}, "hook", "only"),
     ("no name of a hook", {**JSON, "protocol": "hook", "hook": "a.b"}, "hook", "module:function"),

@@ -123,7 +123,18 @@ def test_many_permissions_do_not_fill_memory() -> None:
     for number in range(500):
         expected = "allow" if number == 7 else {"drop": "not-granted"}
         assert judge(gate, b'{"type": "read", "id": %d}' % number) == expected
-        assert len(gate._remembered) <= 128
+        assert len(gate._remembered) <= 32
+
+
+def test_large_batches_that_overlap_are_answered_in_full() -> None:
+    rule = {"type": "x", "permission": "a:b", "resource": "r/{i}", "fields": {"i": "/params/0"}}
+    document = {"messages": {"protocol": "json-rpc", "items": 200, "rules": [rule]}}
+    gate = gate_of(document, ["allow a:b"])
+    call = b'{"jsonrpc":"2.0","method":"x","params":[%d]}'
+    for begin in (0, 50, 100, 0):
+        numbers = range(begin, begin + 100)
+        assert judge(gate, b"[" + b",".join(call % each for each in numbers) + b"]") == "allow"
+        assert len(gate._remembered) <= 32
 
 
 def test_many_types_do_not_fill_memory() -> None:
@@ -216,12 +227,35 @@ def test_operations_of_a_connection_are_bounded() -> None:
     document = {"messages": {"protocol": "graphql-transport-ws", "rules": rules}}
     gate = gate_of(document, [])
     message = b'{"id": "%d", "type": "subscribe", "payload": {"query": "{ me { name } }"}}'
-    for number in range(4096):
+    for number in range(1024):
         assert judge(gate, message % number) == "allow"
-    assert judge(gate, message % 4096) == {"close": 4429, "label": "unknown-operation"}
+    assert judge(gate, message % 1024) == {"close": 1013, "label": "unknown-operation"}
     # The upstream is done with one: that makes room.
     assert judge(gate, b'{"id": "7", "type": "complete"}', SERVER) == "allow"
-    assert judge(gate, message % 4096) == "allow"
+    assert judge(gate, message % 1024) == "allow"
+
+
+def test_what_clients_name_is_bounded() -> None:
+    rules = [{"type": "subscribe", "any_document": True, "access": "route"}]
+    document = {"messages": {"protocol": "graphql-transport-ws", "rules": rules}}
+    gate = gate_of(document, [])
+    message = (
+        '{"id": "%s", "type": "subscribe", "payload": {"operationName": "%s", "query": "{x}"}}'
+    )
+    for id_size, name_size, verdict in ((64, 128, "allow"), (65, 1, 4400), (1, 129, 4400)):
+        said = judge(gate, (message % ("i" * id_size, "n" * name_size)).encode())
+        assert (said if said == "allow" else said["close"]) == verdict
+
+
+def test_long_resources_are_not_remembered() -> None:
+    rule = {"type": "x", "permission": "a:b", "resource": "r/{i}/{j}",
+            "fields": {"i": "/i", "j": "/j"}}  # fmt: skip
+    document = {"messages": {"protocol": "json", "refused": "drop", "rules": [rule]}}
+    gate = gate_of(document, ["allow a:b"])
+    message = '{"type": "x", "i": "%s", "j": "1"}'
+    assert judge(gate, (message % "short").encode()) == "allow"
+    assert judge(gate, (message % ("x" * 256)).encode()) == "allow"
+    assert list(gate._remembered) == [("a:b", "r/short/1")]
 
 
 def test_control_messages_that_a_rule_refuses_have_no_operation_to_tell() -> None:
