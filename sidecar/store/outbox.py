@@ -27,6 +27,13 @@ RENEW: Final = """
 UPDATE auth_shard SET redis_epoch = %(epoch)s + 1, redis_epoch_at = clock_timestamp()
 WHERE shard = %(shard)s AND redis_epoch <= %(epoch)s
 """
+# Locked in the order in which transactions over several shards lock them.
+LOCK_ALL: Final = "SELECT 1 FROM auth_shard ORDER BY shard FOR UPDATE"
+BEGIN_LIFE: Final = """
+UPDATE auth_shard SET incarnation = life.id
+FROM (SELECT gen_random_uuid() AS id OFFSET 0) AS life
+WHERE incarnation::text || '/' || auth_timeline() = %s
+"""
 LED: Final = """
 SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -105,6 +112,18 @@ class Outbox:
         async with self._pool.transaction() as connection:
             await connection.execute(RENEW.encode(), {"shard": shard, "epoch": epoch})
         return await self.state(shard)
+
+    async def begin_life(self, incarnation: str) -> None:
+        """Gives all shards another incarnation, unless somebody else has done so.
+
+        For data that were restored from a backup: everybody forgets what they knew (R12).
+
+        Args:
+            incarnation: the one to end, as `state` tells it.
+        """
+        async with self._pool.transaction() as connection:
+            await connection.execute(LOCK_ALL.encode())
+            await connection.execute(BEGIN_LIFE.encode(), (incarnation,))
 
     async def epoch_age(self, shard: int, epoch: int) -> float:
         """Seconds since `epoch` was chosen for `shard`; 0.0 where it is not the present one."""

@@ -1,7 +1,7 @@
 """What the news does to this sidecar's memory: plain bookkeeping over all shards, without I/O."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from sidecar.cache.following import Beat, Claim, Following, Verdict
@@ -183,25 +183,34 @@ class Follower:
             self._flights.reached(missing.shard, following.latest)
         return True
 
-    def claim(self, shard: int) -> Claim:
-        """What PostgreSQL must have of `shard` if it is asked from now on."""
-        return self._shards[shard].claim
+    def claims(self, shards: Iterable[int]) -> dict[int, Claim]:
+        """What PostgreSQL must have of `shards` if it is asked from now on."""
+        return {shard: self._shards[shard].claim for shard in shards}
 
-    def compare(self, shard: int, claim: Claim, state: ShardState) -> bool:
-        """Whether what PostgreSQL has, asked after `claim`, agrees with it.
+    def compare(self, claims: Mapping[int, Claim], states: Iterable[ShardState]) -> frozenset[int]:
+        """Compares `claims` with what PostgreSQL has, asked after them.
 
-        Where it does not, its data are those of an earlier time, restored without a word: nothing
+        Where it has less, its data are those of an earlier time, restored without a word: nothing
         that is known holds, and the next heartbeat begins anew.
+
+        Returns:
+            The shards of which PostgreSQL has less.
         """
-        following = self._shards[shard]
-        if not following.is_refuted(claim, state.seq, state.epoch):
-            return True
-        self.resyncs["fallen-back"] += 1
-        following.restart()
-        self._forget_all()
-        self._flights.reached(shard, following.latest)
-        self._memory.lease(shard, following.lease_until)
-        return False
+        fallen = frozenset(
+            state.shard
+            for state in states
+            if state.shard in claims
+            and self._shards[state.shard].is_refuted(claims[state.shard], state.seq, state.epoch)
+        )
+        for shard in fallen:
+            self.resyncs["fallen-back"] += 1
+            following = self._shards[shard]
+            following.restart()
+            self._flights.reached(shard, following.latest)
+            self._memory.lease(shard, following.lease_until)
+        if fallen:
+            self._forget_all()
+        return fallen
 
     def resubscribed(self, shards: Iterable[int] | None = None) -> None:
         """News may have been missed: no lease until a heartbeat has said so or otherwise.

@@ -12,10 +12,11 @@ from typing import Final, Protocol
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from sidecar.cache.following import Beat
+from sidecar.cache.following import Beat, Verdict
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Cache
 from sidecar.sync.cancellation import heed_cancellation
+from sidecar.sync.doubts import Doubts, States
 from sidecar.sync.follower import PATIENCE_SECONDS, Follower, Missing
 from sidecar.sync.keyspace import Head, News
 from sidecar.sync.replay import Changes, Replays
@@ -42,12 +43,16 @@ class Pulse(Protocol):
         ...
 
 
+class Truth(Changes, States, Protocol):
+    """PostgreSQL, as far as it makes up for Redis (`store.outbox.Outbox`)."""
+
+
 class Heart:
     """Beats until it is cancelled.
 
     Args:
         pulse: where it beats.
-        outbox: where what is missing is found at last.
+        outbox: where what is missing is found at last; asked when Redis seems to have less.
         cache: interval of heartbeats.
         follower: what the answers are given to; tells when a change waits for confirmation.
         member: this process: 128 random bits (R7).
@@ -60,7 +65,7 @@ class Heart:
     def __init__(
         self,
         pulse: Pulse,
-        outbox: Changes,
+        outbox: Truth,
         cache: Cache,
         follower: Follower,
         *,
@@ -76,6 +81,10 @@ class Heart:
         self._called = asyncio.Event()
         self._is_failing = False
         self._replays = Replays(follower, outbox, pulse, instant=instant, ended=self.want)
+        self._doubted: set[int] = set()
+        self._doubts = Doubts(
+            follower, outbox, cache.heartbeat_seconds, instant=instant, settled=self.want
+        )
         self.following = asyncio.Event()
         follower.on_applied = self.want
 
@@ -107,6 +116,7 @@ class Heart:
                     continue
         finally:
             await self._replays.stop()
+            await self._doubts.stop()
 
     async def _round(self, shards: set[int]) -> None:
         try:
@@ -134,6 +144,8 @@ class Heart:
             raise
         failures = await asyncio.gather(*(self._beat(group) for group in groups))
         self._replays.start(self._behind(PATIENCE_SECONDS))
+        self._doubts.start(self._doubted)
+        self._doubted.clear()
         failed = [failure for failure in failures if failure is not None]
         if failed or shards == _ALL:
             self._tell(failed[0] if failed else None)
@@ -152,7 +164,10 @@ class Heart:
         now = self._instant()
         for shard, head in answers.items():
             answer = None if head is None else Beat(head.seq, head.epoch, head.incarnation)
-            self._follower.beaten(shard, sent, answer, now)
+            verdict = self._follower.beaten(shard, sent, answer, now)
+            if verdict is Verdict.SUSPECT and answer is not None:
+                # Of an earlier epoch, or less than it had: only PostgreSQL knows why.
+                self._doubted.add(shard)
         if len(answers) < len(shards):
             return RedisConnectionError("some shards are not where they were")
         return None

@@ -11,6 +11,7 @@ from typing import Final
 
 from sidecar.cache.following import Beat
 from sidecar.model.errors import StoresUnavailable
+from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Cache
 from sidecar.sync.cancellation import heed_cancellation
 from sidecar.sync.follower import Follower
@@ -75,7 +76,12 @@ class Poll:
             StoresUnavailable: nothing was read; the lease runs out.
         """
         sent = self._instant()
-        for state in await self._outbox.states():
+        claims = self._follower.claims(range(SHARDS))
+        states = await self._outbox.states()
+        # No epochs of Redis are followed here, and the answer is PostgreSQL's own.
+        if self._follower.compare(claims, states):
+            _log.warning("PostgreSQL was restored: all that was known is forgotten")
+        for state in states:
             answer = Beat(state.seq, 0, state.incarnation)
             self._follower.beaten(state.shard, sent, answer, self._instant())
         self._replays.start(self._follower.missing(self._instant(), patience=0.0))

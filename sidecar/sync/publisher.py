@@ -11,6 +11,7 @@ from sidecar.model.change import Change, Level, ShardState
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.shard import SHARDS
 from sidecar.sync.keyspace import Head
+from sidecar.sync.redis_answers import Told
 from sidecar.sync.redis_cache import Outcome, RedisCache
 
 _log: Final = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ class Outbox(Protocol):
 
     async def renew(self, shard: int, epoch: int) -> ShardState:
         """Begins an epoch later than `epoch`."""
+        ...
+
+    async def begin_life(self, incarnation: str) -> None:
+        """Ends the life `incarnation` of PostgreSQL's data, unless that is done."""
         ...
 
 
@@ -113,6 +118,8 @@ class Publisher:
         )
         if head is not None and current and head.seq == state.seq:
             return False
+        if head is not None and _fell_back(state, head.seq, head.epoch, head.incarnation):
+            await self._begin_life(state)
         if head is None or not current or head.seq > state.seq:
             await self._establish(cache, state.shard, 0 if head is None else head.epoch)
         else:
@@ -132,7 +139,7 @@ class Publisher:
                 return False
             told = await cache.invalidate(state, changes)
             if told.outcome is Outcome.DONE and told.seq >= target:
-                return True
+                return told.seq == target or await self._is_known(cache, shard, told)
             if told.outcome in {Outcome.DONE, Outcome.GAP}:
                 changes = await self._outbox.after(shard, told.seq, _PAGE)
                 if changes and changes[0].seq != told.seq + 1:
@@ -144,6 +151,27 @@ class Publisher:
                 return False
         raise RedisError("Redis keeps changing while it is being told")
 
+    async def _is_known(self, cache: RedisCache, shard: int, told: Told) -> bool:
+        """Whether PostgreSQL has all that Redis has: what others have committed since.
+
+        Else Redis took what it was told for something it knew from before a restore.
+        """
+        state = await self._outbox.state(shard)
+        if state.seq >= told.seq:
+            return True
+        await self._begin_life(state)
+        await self._establish(cache, shard, told.epoch)
+        return False
+
+    async def _begin_life(self, state: ShardState) -> None:
+        """PostgreSQL has lost what it had committed: sequences will be given a second time (R12).
+
+        It was restored from a backup that says nothing of it. Under another incarnation sidecars
+        forget all, and nothing of before is taken for something of after.
+        """
+        _log.warning("PostgreSQL was restored: its data begin a new life")
+        await self._outbox.begin_life(state.incarnation)
+
     async def _establish(self, cache: RedisCache, shard: int, known_epoch: int) -> None:
         """Gives Redis's content of a shard a new life that holds everything up to now.
 
@@ -154,3 +182,8 @@ class Publisher:
         state = await self._outbox.state(shard)
         fresh = await self._outbox.renew(shard, max(state.epoch, known_epoch))
         await cache.establish(fresh, seen)
+
+
+def _fell_back(state: ShardState, seq: int, epoch: int, incarnation: str) -> bool:
+    """Whether PostgreSQL, asked later, has less than Redis, in what should be the same life."""
+    return incarnation == state.incarnation and (seq > state.seq or epoch > state.epoch)

@@ -57,6 +57,9 @@ class Pulse:
     async def after(self, shard: int, seq: int, limit: int = 0, /) -> tuple[Change, ...]:
         raise AssertionError((shard, seq, limit))
 
+    async def states(self) -> list[ShardState]:
+        raise AssertionError
+
 
 class Body:
     """A heart and what it keeps alive."""
@@ -154,6 +157,9 @@ class Outbox:
 
     async def renew(self, shard: int, epoch: int) -> ShardState:
         raise AssertionError((shard, epoch))
+
+    async def begin_life(self, incarnation: str) -> None:
+        raise AssertionError(incarnation)
 
 
 class Shelves(RedisCache):
