@@ -15,7 +15,7 @@ from sidecar.model.shard import SHARDS
 StoreFact = Session | User | RoleGraph
 
 # Raise it when a fact changes in another way than by new fields with defaults at the end.
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 # Below, compressing costs more than the bytes on the wire.
 COMPRESS_BYTES: Final = 2048
 # A role graph of 500 roles with 80 rules each has 1.5 MB; what is larger is read from PostgreSQL.
@@ -54,7 +54,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, array_like=True):
         epoch: the life of Redis's content it belongs to.
         filled_at: the head when it was read from PostgreSQL.
         version: the fact's.
-        key: BLAKE2b of the key it was stored under.
+        key: BLAKE2b of the key it was stored under, and of PostgreSQL's incarnation: sequences and
+            epochs may come a second time after a restore (R12).
         payload: the fact, as a MessagePack array.
     """
 
@@ -152,7 +153,7 @@ def _rest(need: StoreNeed) -> str:
 def encode_fact(key: bytes, fact: StoreFact, head: Head) -> bytes | None:
     """`fact` in its envelope, as it is stored under `key`; None when it is too large."""
     envelope = Envelope(
-        SCHEMA, head.epoch, head.seq, fact.version, _digest(key), _encoder.encode(fact)
+        SCHEMA, head.epoch, head.seq, fact.version, _digest(key, head), _encoder.encode(fact)
     )
     plain = _encoder.encode(envelope)
     if len(plain) > LARGEST_BYTES:
@@ -163,12 +164,12 @@ def encode_fact(key: bytes, fact: StoreFact, head: Head) -> bytes | None:
 
 
 def decode_fact(key: bytes, need: StoreNeed, blob: bytes, head: Head) -> StoreFact | None:
-    """The fact in `blob`; None where schema, key, epoch or shape are others, or it is outdated."""
+    """The fact in `blob`; None where schema, key, life or shape are others, or it is outdated."""
     try:
         envelope = _envelopes.decode(_unpacked(blob))
         if (
             envelope.schema != SCHEMA
-            or envelope.key != _digest(key)
+            or envelope.key != _digest(key, head)
             or envelope.epoch != head.epoch
             or not head.floor <= envelope.filled_at <= head.seq
         ):
@@ -194,8 +195,9 @@ def _unpacked(blob: bytes) -> bytes:
     return zstandard.ZstdDecompressor().decompress(packed, max_output_size=size)
 
 
-def _digest(key: bytes) -> bytes:
-    return blake2b(key, digest_size=16).digest()
+def _digest(key: bytes, head: Head) -> bytes:
+    # An incarnation has no NUL, so the two cannot be parted in another place.
+    return blake2b(head.incarnation.encode() + b"\0" + key, digest_size=16).digest()
 
 
 def encode_news(change: Change, epoch: int) -> bytes:

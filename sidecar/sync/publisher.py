@@ -180,7 +180,10 @@ class Publisher:
         """
         seen = await cache.life(shard)
         state = await self._outbox.state(shard)
-        fresh = await self._outbox.renew(shard, max(state.epoch, known_epoch))
+        # Later than any that this content was given: PostgreSQL may have lost the last ones, and
+        # would give one of them twice.
+        known = max(state.epoch, known_epoch, int(seen.epoch or 0))
+        fresh = await self._outbox.renew(shard, known)
         await cache.establish(fresh, seen)
 
 

@@ -1,6 +1,7 @@
 """PostgreSQL is restored from a backup under Redis and the relay: its data begin a new life."""
 
 import pytest
+import redis.asyncio
 
 from sidecar.model.change import Level
 from sidecar.model.shard import shard_of
@@ -89,3 +90,19 @@ async def test_others_that_write_meanwhile_are_no_restore(
     assert await publisher.publish(first) is Level.PUBLISHED
     after = await outbox.state(SHARD)
     assert (after.incarnation, after.epoch) == (before.incarnation, before.epoch)
+
+
+async def test_no_epoch_is_given_twice_to_what_redis_still_holds(
+    pool: Pool, acme: str, publisher: Publisher, l2: RedisCache, outbox: Outbox,
+    redis_client: redis.asyncio.Redis,
+) -> None:  # fmt: skip
+    """PostgreSQL lost the last epoch with a failover, and Redis was restarted with its content."""
+    await publisher.catch_up()
+    await l2.establish(await outbox.renew(SHARD, 1))
+    await restore(pool, (await outbox.state(SHARD)).seq, 1)
+    await redis_client.hset(l2.keys.head(SHARD), "identity", "restarted")
+    await publisher.catch_up()
+    head = (await l2.heads())[SHARD]
+    assert head is not None
+    assert head.epoch == (await outbox.state(SHARD)).epoch == 3
+    assert acme
