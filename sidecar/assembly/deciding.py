@@ -33,6 +33,7 @@ from sidecar.sync.announce import Announcer
 from sidecar.sync.anticipation import Anticipation, Revalidating
 from sidecar.sync.auditor import Auditor
 from sidecar.sync.bus import Bus
+from sidecar.sync.cancellation import end_tasks
 from sidecar.sync.follower import Follower
 from sidecar.sync.heart import Heart
 from sidecar.sync.jwks import Keys
@@ -249,9 +250,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
                 pool=pool,
             )
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
             if warmer is not None:
                 await warmer.close()
             await tiers.close()

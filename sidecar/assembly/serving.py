@@ -27,7 +27,8 @@ from sidecar.assembly.listening import (
     tls_files,
 )
 from sidecar.assembly.log import begin_log
-from sidecar.assembly.relaying import relaying
+from sidecar.assembly.relaying import RelayMetrics, relaying
+from sidecar.assembly.watchdog import Watchdog
 from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.cache.memory import Memory, RegionStatistics
 from sidecar.clock import Sweeper, instant
@@ -52,6 +53,7 @@ from sidecar.model.shard import SHARDS
 from sidecar.pipeline import Pipeline
 from sidecar.settings.address import TcpAddress, parse_upstream
 from sidecar.settings.schema import Root, Upstream
+from sidecar.sync.cancellation import end_tasks
 from sidecar.telemetry import names
 from sidecar.telemetry.meters import Meters
 
@@ -61,6 +63,9 @@ _IN_PROCESS_KEEP_ALIVE_SECONDS: Final = 3600.0
 _ADMIN_SHUTDOWN_SECONDS: Final = 1.0
 # Kubernetes gives a probe one second by default.
 _PROBE_SECONDS: Final = 0.5
+# After draining: what clients of stores and the admin listener take to close. Less than the
+# supervisor's patience and than what a grace period of 30 seconds leaves of the defaults.
+_CLOSING_SECONDS: Final = 4.0
 
 Ready = Callable[[str, str], None]
 
@@ -78,17 +83,22 @@ def serve(root: Root, *, ready: Ready | None = None, part: Part | None = None) -
     Returns:
         The exit code: 0 after an end in order, also where its deadline broke something off; 1
         when a listener could not be opened; 128 and the number of the signal when it came twice.
+        Does not return when something keeps it from ending: see `watchdog`.
     """
     begin_log()
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    watchdog = Watchdog(runner.get_loop())
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(root, ready, Part() if part is None else part))
+        with runner:
+            return runner.run(_serve(root, ready, Part() if part is None else part, watchdog))
     except OSError as error:
         _LOG.error("cannot listen: %s", error.strerror or error)
         return 1
+    finally:
+        watchdog.disarm()
 
 
-async def _serve(root: Root, ready: Ready | None, part: Part) -> int:
+async def _serve(root: Root, ready: Ready | None, part: Part, watchdog: Watchdog) -> int:
     stop = asyncio.Event()
     received: list[int] = []
 
@@ -96,6 +106,7 @@ async def _serve(root: Root, ready: Ready | None, part: Part) -> int:
         # The same one: Ctrl-C reaches all of a group, and a supervisor passes it on as SIGTERM.
         if number in received:
             part.hurry.set()
+            watchdog.arm(_CLOSING_SECONDS)
         received.append(number)
         stop.set()
 
@@ -114,6 +125,12 @@ async def _serve(root: Root, ready: Ready | None, part: Part) -> int:
             ready(traffic, admin)
         await stop.wait()
         _LOG.info("ending: what is in flight may finish")
+        deadlines = root.listen.deadlines
+        # The delay is waited for once before the last call, and at most once again in it.
+        draining = 2 * deadlines.drain_delay_seconds + deadlines.drain_seconds
+        watchdog.arm(draining + _CLOSING_SECONDS)
+    # Questions of probes and calls of operators may still wait for a store.
+    await end_tasks(asyncio.all_tasks() - {asyncio.current_task()})
     return 128 + received[-1] if part.hurry.is_set() else 0
 
 
@@ -156,11 +173,14 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         )
         pipeline = _pipeline(root, deciding, meters, audit, gate)
         server = _traffic_server(root, pipeline, pools, sweeper, trusted)
-        await stack.enter_async_context(relaying(root, deciding, pipeline, server, pools, sweeper))
+        relay = await stack.enter_async_context(
+            relaying(root, deciding, pipeline, server, pools, sweeper)
+        )
         listener = TrafficListener(root, server, part)
         part.tls_files[:] = tls_files(listener, diallers)
         await stack.enter_async_context(kept_fresh(part.tls_files))
         api = _admin_api(root, deciding, audit)
+        of_relay = RelayMetrics(relay)
         metrics = Metrics(
             meters,
             pools,
@@ -168,6 +188,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
             [
                 *_gauges(server, deciding, audit),
                 *accept_gauges(listener, part.tls_files),
+                *of_relay.gauges,
                 *([] if gate is None else [(names.UNDER_WAY, lambda: float(gate.under_way))]),
             ],
             [
@@ -177,11 +198,12 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
                 (names.READS_AHEAD, deciding.anticipation.counts if deciding.anticipation else {}),
                 (names.ADMIN_CALLS, {} if api is None else api.outcomes),
             ],
-            [(names.NEWS_LAG, deciding.watch.lag)],
+            [(names.NEWS_LAG, deciding.watch.lag), *of_relay.histograms],
             [
                 (names.ENTRY_SECONDS, deciding.memory.lifetimes),
                 (names.UPSTREAM_BREAKER, partial(_breakers, pools)),
             ],
+            of_relay.tables,
         )
         admin = await stack.enter_async_context(
             listening(

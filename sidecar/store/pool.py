@@ -19,6 +19,7 @@ Parameters = Sequence[Any] | Mapping[str, Any] | None
 # Longer pauses between attempts than this would show as an outage after the database is back:
 # the pool doubles them, and gives up and begins anew after this (the default is five minutes).
 _RECONNECT_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 1.0
 # Not to be mistaken for a dead connection, yet of no use: a standby after a failover, a server
 # that shuts down, a broken connection, one too many (SQLSTATE, PostgreSQL appendix A).
 _FATAL: Final = ("25006", "57P0", "08", "53300")
@@ -70,7 +71,8 @@ class Pool:
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._pool.close()
+        # Attempts to connect to a host that vanished end with the loop.
+        await self._pool.close(timeout=_CLOSE_SECONDS)
 
     async def __aenter__(self) -> Self:
         await self.open()

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Redis
-from sidecar.sync.redis_node import Node
+from sidecar.sync.redis_node import Node, closed
 
 ALL: Final = frozenset(range(SHARDS))
 
@@ -50,7 +50,7 @@ class RedisClient(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Ends all connections for commands."""
+        """Ends all connections for commands, for good: no server is known any more."""
         ...
 
 
@@ -62,10 +62,12 @@ class StandaloneClient:
     def __init__(self, settings: Redis) -> None:
         self.settings: Final = settings
         self._node = Node(settings)
-        self._nodes: Final = {self._node: ALL}
+        self._nodes = {self._node: ALL}
 
     async def node(self, shard: int) -> Node:  # noqa: ARG002  it has all of them
         """The server."""
+        if not self._nodes:
+            raise closed()
         return self._node
 
     def nodes(self) -> Mapping[Node, frozenset[int]]:
@@ -76,7 +78,8 @@ class StandaloneClient:
         """There is no other."""
 
     async def aclose(self) -> None:
-        """Ends its connections for commands."""
+        """Ends its connections for commands, for good."""
+        self._nodes = {}
         await self._node.aclose()
 
 

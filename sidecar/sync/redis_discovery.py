@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from sidecar.settings.address import TcpAddress
 from sidecar.settings.schema import Redis
-from sidecar.sync.redis_node import Node
+from sidecar.sync.redis_node import Node, closed
 
 _log: Final = logging.getLogger(__name__)
 # Doubts come with every failing call; nobody is asked more often than this.
@@ -71,9 +71,12 @@ class DiscoveredClient:
         self._looked = -math.inf
         self._doubtful = False
         self._failing = False
+        self._is_closed = False
 
     async def node(self, shard: int) -> Node:
         """The server of `shard`; see `RedisClient`."""
+        if self._is_closed:
+            raise closed()
         self._look_if_due()
         if not self._places and self._looking is not None:
             # Not awaited itself: who gives up waiting must not end it for the others.
@@ -94,7 +97,8 @@ class DiscoveredClient:
         self._look_if_due()
 
     async def aclose(self) -> None:
-        """Ends the look-up and all connections for commands."""
+        """Ends the look-up and all connections for commands, for good."""
+        self._is_closed = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -103,7 +107,7 @@ class DiscoveredClient:
         self._places, self._nodes, self._shards, self._retired = (), {}, {}, []
 
     def _look_if_due(self) -> None:
-        if self._looking is not None:
+        if self._is_closed or self._looking is not None:
             return
         wanted = self._doubtful or not self._places
         pause = _AGAIN_SECONDS if wanted else self._finder.every_seconds

@@ -6,6 +6,7 @@ from hashlib import sha1
 from typing import Any, Final
 
 import redis.asyncio
+import redis.exceptions
 from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -82,13 +83,46 @@ class Node:
         return answers
 
     async def aclose(self) -> None:
-        """Ends its connections for commands."""
+        """Ends its connections for commands, for good."""
         await self.client.aclose()
+
+
+class ConnectionPool(redis.asyncio.BlockingConnectionPool):
+    """Connections to one server; none is opened any more once it was closed.
+
+    redis-py's own would open another for whoever still asks, which nobody would close.
+    """
+
+    _is_closed = False
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connects; part of `get_connection`.
+
+        Raises:
+            RedisError, OSError: it cannot be connected, or the pool was closed.
+        """
+        if self._is_closed:
+            raise closed()
+        await super().ensure_connection(connection)
+        # It was not there yet when the others were closed.
+        if self._is_closed:
+            await connection.disconnect(nowait=True)
+            raise closed()
+
+    async def aclose(self) -> None:
+        """Ends all connections, also those that are just being opened."""
+        self._is_closed = True
+        await super().aclose()
+
+
+def closed() -> redis.exceptions.ConnectionError:
+    """What a call after the end is told."""
+    return redis.exceptions.ConnectionError("the client was closed")
 
 
 def make_pool(
     settings: Redis, address: TcpAddress | None, name: str, **more: Any
-) -> redis.asyncio.BlockingConnectionPool:
+) -> ConnectionPool:
     """Connections to one server that never try again by themselves.
 
     redis-py's own `socket_timeout` goes through `asyncio.wait_for`, which before Python 3.12 loses
@@ -111,7 +145,7 @@ def make_pool(
         "client_name": name,
     }
     if address is None:
-        return redis.asyncio.BlockingConnectionPool.from_url(settings.url, **options)
+        return ConnectionPool.from_url(settings.url, **options)
     options |= {
         "connection_class": SSLConnection if settings.tls else Connection,
         "host": address.host,
@@ -120,7 +154,7 @@ def make_pool(
         "password": settings.password,
         "db": settings.database,
     }
-    return redis.asyncio.BlockingConnectionPool(**(options | more))
+    return ConnectionPool(**(options | more))
 
 
 def make_connection(

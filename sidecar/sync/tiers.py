@@ -19,6 +19,7 @@ from sidecar.model.need import (
     shard_of_need,
 )
 from sidecar.settings.schema import Features
+from sidecar.sync.cancellation import end_tasks
 from sidecar.sync.keyspace import Head, StoreFact
 from sidecar.sync.levels import Levels, Loaded, Primary, Tier
 from sidecar.sync.redis_cache import RedisCache
@@ -200,10 +201,7 @@ class Tiers:
     async def close(self) -> None:
         """Ends the reads in the air, for good; whoever waits gets `StoresUnavailable`."""
         self._is_closed = True
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     def _land(self, flight: Flight[_Waiter], fact: StoreFact | None) -> bool:
         """Ends a flight of `load_many`; tells whether it brought anything that may be kept."""

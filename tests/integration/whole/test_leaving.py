@@ -1,12 +1,9 @@
 """The end of a sidecar as its clients see it: real processes, real signals."""
 
 import asyncio
-import re
 import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -19,73 +16,10 @@ from sidecar.embedded import EmbeddedStack
 from sidecar.settings.schema import Postgres
 from sidecar.store.pool import Pool
 from tests.integration.whole.conftest import KEY, demo_application, settings
+from tests.integration.whole.processes import Process, running
 from tests.plane import RawClient, request
 
 ROOT = Path(__file__).parents[3]
-
-
-class Process:
-    """A sidecar in a process of its own.
-
-    Attributes:
-        port: of its traffic listener.
-        admin: URL of its admin listener.
-    """
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self._log = b""
-        self._reading: asyncio.Task[None] | None = None
-        self.port = 0
-        self.admin = ""
-
-    @classmethod
-    async def start(cls, config: Path) -> "Process":
-        started = cls(
-            await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sidecar", "run", "--config", config,
-                cwd=ROOT, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
-            )
-        )  # fmt: skip
-        await started._until_it_listens()
-        started._reading = asyncio.create_task(started._read_on())
-        return started
-
-    async def _until_it_listens(self) -> None:
-        stderr = self._process.stderr
-        assert stderr is not None
-        async with asyncio.timeout(60):
-            while True:
-                line = await stderr.readline()
-                assert line, self._log.decode()
-                self._log += line
-                found = re.search(rb"traffic at http://[^:]+:(\d+), admin at (\S+)", line)
-                if found:
-                    self.port, self.admin = int(found[1]), found[2].decode()
-                    return
-
-    async def _read_on(self) -> None:
-        stderr = self._process.stderr
-        assert stderr is not None
-        while piece := await stderr.read(65536):
-            self._log += piece
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    async def end(self) -> int:
-        """Its exit code."""
-        async with asyncio.timeout(60):
-            code = await self._process.wait()
-        if self._reading is not None:
-            await self._reading
-        return code
-
-    async def stop(self) -> None:
-        """Ends it by force, if it is still there."""
-        if self._process.returncode is None:
-            self._process.kill()
-            await self.end()
 
 
 @pytest.fixture
@@ -111,15 +45,6 @@ async def token(database: str) -> str:
     """Of somebody who may do everything."""
     async with Pool(Postgres(dsn=database)) as pool:
         return (await prepare(pool, KEY, {}))["ALICE_TOKEN"]
-
-
-@asynccontextmanager
-async def running(config: Path) -> AsyncIterator[Process]:
-    process = await Process.start(config)
-    try:
-        yield process
-    finally:
-        await process.stop()
 
 
 async def readiness(session: aiohttp.ClientSession, process: Process) -> tuple[int, str]:
