@@ -247,8 +247,13 @@ class Session:
             self._expect_answer()
 
     def stalled(self, end: End) -> None:
-        """`end` does not keep up: the other is not read meanwhile."""
+        """`end` does not keep up: the other is not read meanwhile.
+
+        Nor is `end` itself where messages are judged: our answers would pile up for who only talks.
+        """
         end.other.read_on(False)
+        if end.joiner is not None:
+            end.read_on(False)
         self._stall_due = self._relay.now() + self._relay.deadlines.write_stall_seconds
         self.arm()
 
@@ -263,6 +268,7 @@ class Session:
         """Read each end whose other keeps up, unless nothing may pass."""
         for end in (self.client, self.upstream):
             keeps_up = not end.other.is_stalled and not end.waiting
+            keeps_up = keeps_up and (end.joiner is None or not end.is_stalled)
             end.read_on(self._state is ENDING or (self._state is RELAYING and keeps_up))
 
     # -- Closing ----------------------------------------------------------------------------

@@ -244,6 +244,29 @@ async def test_a_fragmented_message_waits_for_its_verdict(start: Start) -> None:
         peer.close()
 
 
+async def test_who_reads_no_answers_is_not_read(start: Start) -> None:
+    """Refusals are our own words: they must not pile up for a client that only talks."""
+    async with relayed(start) as (whole, echo):
+        peer = await Peer.connect(whole.url)
+        bearer = f"Authorization: Bearer {whole.tokens['carol']}"
+        assert (await peer.open("/json/1", bearer)).startswith(b"HTTP/1.1 101 ")
+        many = frame(TEXT, b'{"type":"stop"}') * 1000
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < 3_000_000:
+                async with asyncio.timeout(3):
+                    await peer.send(many)
+                    sent += 1000
+        # What the kernel's buffers hold, ours, and a read or two.
+        assert sent < 1_000_000
+        answered = 0
+        while answered < sent:
+            assert b"forbidden" in (await peer.frame())[1]
+            answered += 1
+        assert echo.got == []
+        peer.close()
+
+
 async def administer(whole: Whole, method: str, path: str) -> None:
     fields = {"Authorization": f"Bearer {ADMIN['token']}"}
     url = f"{whole.admin}/admin/v1/tenants/demo{path}"
