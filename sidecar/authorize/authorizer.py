@@ -105,16 +105,18 @@ class Authorizer:
             and known.fact is fact
             and known.user is user
             and known.graph is graph
-            and wall < known.changes_at
+            and known.begins_at <= wall < known.changes_at
         ):
             return known
         roles = RoleGraph(version=0, tenant=fact.tenant) if isinstance(graph, Absent) else graph
         permissions = self._permissions(fact, user, self._index(roles), wall, done)
         if isinstance(permissions, Compilation):
             return permissions
-        identity = self._fields.render(fact.tenant, fact.subject, permissions.roles)
-        principal = principal_of(fact, permissions.roles, identity)
-        subject = Subject(principal, fact, user, graph, permissions=permissions, leeway=leeway)
+        held = permissions.roles(wall)
+        principal = principal_of(fact, held, self._fields.render(fact.tenant, fact.subject, held))
+        subject = Subject(
+            principal, fact, user, graph, permissions=permissions, wall=wall, leeway=leeway
+        )
         if self._memo:
             self._subjects.put(key, subject)
         return subject
@@ -272,11 +274,11 @@ def _is_dear(user: User | Absent) -> bool:
 def _fits(
     made: Permissions | None, user: User | Absent, index: GraphIndex, wall: float
 ) -> TypeGuard[Permissions]:
-    """Whether this is what compiling now would make.
+    """Whether this comes to what compiling now would make.
 
     Users are compared whole as well: without a lease each request loads its own.
     """
-    if made is None or made.index is not index or wall >= made.changes_at:
+    if made is None or made.index is not index or not made.serves(wall):
         return False
     if made.user is not user:
         if made.user != user:

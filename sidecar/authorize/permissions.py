@@ -8,6 +8,7 @@ One `PermissionSet` serves everybody in a tenant who holds the same roles; the c
 shared between the sets of one graph. So 500 sets of 80 permissions are 500 small dicts.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,10 +18,12 @@ from sidecar.authorize.action import is_action_pattern, patterns_of
 from sidecar.authorize.compilation import Steps, in_steps
 from sidecar.authorize.resource import EVERYTHING, ResourceIndex, is_resource_pattern
 from sidecar.model.decision import RuleOrigin
-from sidecar.model.facts import Effect, RoleGraph, Rule
+from sidecar.model.facts import Effect, RoleGraph, Rule, RuleGrant
 
 _ALLOW: Final = str(Effect.ALLOW)
 _DENY: Final = str(Effect.DENY)
+# Before any end.
+_ALWAYS: Final = -math.inf
 
 
 class Clause(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -29,10 +32,12 @@ class Clause(msgspec.Struct, frozen=True, eq=False, gc=False):
     Attributes:
         rule: the rule.
         role: the role it belongs to; ``""`` for a rule granted directly.
+        ends_at: wall-clock instant from which on the grant of the rule does not hold.
     """
 
     rule: Rule
     role: str = ""
+    ends_at: float = math.inf
 
 
 class Clauses:
@@ -49,30 +54,50 @@ class Clauses:
         return bool(self._anywhere or self._somewhere)
 
     def add(self, clause: Clause, action: str, resource: str) -> None:
-        """Add `clause` under well-formed patterns; the first of equal ones stays."""
+        """Add `clause` under well-formed patterns; of equal ones the one that ends last stays."""
         if resource == EVERYTHING:
-            self._anywhere.setdefault(action, clause)
+            kept = self._anywhere.setdefault(action, clause)
+            if kept.ends_at < clause.ends_at:
+                self._anywhere[action] = clause
             return
         index = self._somewhere.get(action)
         if index is None:
             index = self._somewhere[action] = ResourceIndex()
-        index.setdefault(resource, clause)
+        kept = index.setdefault(resource, clause)
+        if kept.ends_at < clause.ends_at:
+            index.replace(resource, clause)
 
-    def find(self, patterns: tuple[str, ...], resource: str) -> Clause | None:
-        """A clause whose action is one of `patterns` and whose resource matches `resource`."""
+    def find(
+        self, patterns: tuple[str, ...], resource: str, wall: float = _ALWAYS
+    ) -> Clause | None:
+        """A clause whose action is one of `patterns` and whose resource matches `resource`.
+
+        Args:
+            patterns: of actions.
+            resource: the resource, ``""`` for none in particular.
+            wall: wall-clock instant at which its grant must not have ended.
+        """
         anywhere = self._anywhere
         if anywhere:
             for pattern in patterns:
                 if pattern in anywhere:
-                    return anywhere[pattern]
+                    clause = anywhere[pattern]
+                    if wall < clause.ends_at:
+                        return clause
         if resource and self._somewhere:
             for pattern in patterns:
                 index = self._somewhere.get(pattern)
                 if index is not None:
-                    clause = index.find(resource)
-                    if clause is not None:
-                        return clause
+                    found = index.find(resource)
+                    if found is not None and found.ends_at <= wall:
+                        found = _first_left(index.find_all(resource), wall)
+                    if found is not None:
+                        return found
         return None
+
+
+def _first_left(clauses: Sequence[Clause], wall: float) -> Clause | None:
+    return next((each for each in clauses if wall < each.ends_at), None)
 
 
 class PermissionSet:
@@ -181,12 +206,13 @@ def compile_roles(index: GraphIndex, held: frozenset[str]) -> Steps[PermissionSe
     return compiled
 
 
-def compile_rules(rules: Sequence[Rule]) -> Steps[PermissionSet]:
-    """Rules granted directly."""
+def compile_rules(grants: Sequence[RuleGrant]) -> Steps[PermissionSet]:
+    """Rules granted directly, also those that will end."""
     compiled = PermissionSet({})
-    for some in in_steps(rules):
-        for rule in some:
-            compiled.add(Clause(rule))
+    for some in in_steps(grants):
+        for grant in some:
+            ends_at = math.inf if grant.expires_at is None else grant.expires_at
+            compiled.add(Clause(grant.rule, "", ends_at))
         yield len(some)
     return compiled
 
@@ -196,6 +222,7 @@ def check(
     action: str,
     resource: str,
     barring: tuple[PermissionSet, ...] = (),
+    wall: float = _ALWAYS,
 ) -> RuleOrigin | None:
     """Decide over several sets together.
 
@@ -204,6 +231,7 @@ def check(
         action: one action in full.
         resource: the resource, ``""`` for none in particular.
         barring: sets of which only the denials hold.
+        wall: wall-clock instant: what ended by then does not count.
 
     Returns:
         The rule that decided, which may deny; None if no rule speaks of it.
@@ -213,11 +241,11 @@ def check(
         return None
     for each in (*sets, *barring) if barring else sets:
         if each.deny:
-            clause = each.deny.find(patterns, resource)
+            clause = each.deny.find(patterns, resource, wall)
             if clause is not None:
                 return each.origin(clause)
     for each in sets:
-        clause = each.allow.find(patterns, resource)
+        clause = each.allow.find(patterns, resource, wall)
         if clause is not None:
             return each.origin(clause)
     return None

@@ -60,18 +60,34 @@ class ResourceIndex(Generic[V]):
         """
         if "*" not in pattern:
             return self._exact.setdefault(pattern, value)
+        node = self._reach(pattern)
+        if pattern.endswith(_REST):
+            node.rest = value if node.rest is None else node.rest
+            return node.rest
+        node.end = value if node.end is None else node.end
+        return node.end
+
+    def replace(self, pattern: str, value: V) -> None:
+        """Make `value` that of `pattern`, which has one already."""
+        if "*" not in pattern:
+            self._exact[pattern] = value
+        elif pattern.endswith(_REST):
+            self._reach(pattern).rest = value
+        else:
+            self._reach(pattern).end = value
+
+    def _reach(self, pattern: str) -> _Node[V]:
+        """The node where `pattern` ends, made where it was not there; before a last ``**``."""
         node = self._root = self._root or _Node()
         for segment in pattern.split("/"):
             if segment == _REST:
-                node.rest = value if node.rest is None else node.rest
-                return node.rest
+                break
             if segment == _ONE:
                 node.one = node.one or _Node()
                 node = node.one
             else:
                 node = node.literals.setdefault(segment, _Node())
-        node.end = value if node.end is None else node.end
-        return node.end
+        return node
 
     def find(self, resource: str) -> V | None:
         """The value of one pattern that matches, the literal one if it is there."""

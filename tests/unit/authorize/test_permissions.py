@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sidecar.authorize import permissions
 from sidecar.authorize.compilation import Compilation, Steps
 from sidecar.authorize.permissions import GraphIndex, PermissionSet, check
-from sidecar.model.facts import Effect, Role, RoleGraph, Rule
+from sidecar.model.facts import Effect, Role, RoleGraph, Rule, RuleGrant
 
 NAMES = ["r0", "r1", "r2", "r3", "missing"]
 
@@ -25,7 +25,7 @@ def compile_roles(index: GraphIndex, held: frozenset[str]) -> PermissionSet:
 
 
 def compile_rules(rules: list[Rule]) -> PermissionSet:
-    return at_once(permissions.compile_rules(rules))
+    return at_once(permissions.compile_rules([RuleGrant(rule) for rule in rules]))
 
 
 ACTIONS = ["a:x", "a:y", "b:x", "a:x:deep"]

@@ -65,3 +65,13 @@ def test_a_deep_resource_ends_with_the_patterns() -> None:
     index: ResourceIndex[int] = ResourceIndex()
     index.setdefault("a/*/c", 1)
     assert index.find("/".join("a" * 10_000)) is None
+
+
+@pytest.mark.parametrize("pattern", ["a/b", "a/*", "a/*/b", "a/**", "**"])
+def test_a_value_can_be_replaced(pattern: str) -> None:
+    index: ResourceIndex[int] = ResourceIndex()
+    index.setdefault(pattern, 1)
+    index.setdefault("a/c", 5)
+    index.replace(pattern, 2)
+    assert index.setdefault(pattern, 3) == 2
+    assert index.setdefault("a/c", 6) == 5
