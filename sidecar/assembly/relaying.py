@@ -1,6 +1,6 @@
 """WebSockets and other connections that last, wired."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from sidecar.assembly.deciding import Deciding
@@ -14,6 +14,7 @@ from sidecar.relay.lives import Lives
 from sidecar.relay.opening import Relay
 from sidecar.relay.session import Session
 from sidecar.settings.schema import Root
+from sidecar.telemetry import names
 
 
 @asynccontextmanager
@@ -70,3 +71,26 @@ async def relaying(
         await lives.stop()
         for pool in forwarder.handshake_pools.values():
             await pool.close()
+
+
+class RelayMetrics:
+    """What is exported of a relay.
+
+    Args:
+        relay: the relay.
+    """
+
+    def __init__(self, relay: Relay) -> None:
+        self.gauges: list[tuple[names.Metric, Callable[[], float]]] = [
+            (names.WEBSOCKETS, lambda: float(len(relay))),
+            (names.LIVES, lambda: float(len(relay.lives))),
+        ]
+        self.histograms = [
+            (names.WEBSOCKET_LAG, relay.lives.lag),
+            (names.WEBSOCKET_JUDGING, relay.counts.judging),
+        ]
+        self.tables: list[tuple[names.Metric, Callable[[], Mapping[tuple[str, ...], int]]]] = [
+            (names.WEBSOCKET_MESSAGES, lambda: relay.report().messages),
+            (names.WEBSOCKET_BYTES, lambda: relay.counts.octets),
+            (names.WEBSOCKET_CLOSES, lambda: relay.counts.closes),
+        ]

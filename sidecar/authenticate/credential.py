@@ -125,7 +125,7 @@ class CredentialRules:
 
         Several are a credential too many, and are found to be so later: they redeem nothing.
         """
-        if head.upgrade is None or self._ticket not in head.target:
+        if head.upgrade is None:
             return None
         tickets = query_values(head.target, self._ticket)
         return tickets[0] if len(tickets) == 1 else None
@@ -163,11 +163,11 @@ class CredentialRules:
         if upgrade.presented is not None and not upgrade.ticket:
             return upgrade.presented
         shown = bearers(upgrade.subprotocols) if self._subprotocol else []
-        if self._query and self._query in head.target:
+        if self._query:
             shown += query_values(head.target, self._query)
         found = self._find_in_fields(head)
         is_absent = isinstance(found, Denial) and found.reason is Reason.NO_CREDENTIAL
-        tickets = query_values(head.target, self._ticket) if self._ticket in head.target else []
+        tickets = query_values(head.target, self._ticket)
         if not tickets and not shown:
             return found
         # A browser adds the cookie to a ticket by itself: the same session is the same credential.

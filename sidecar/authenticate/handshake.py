@@ -22,8 +22,10 @@ def bearers(subprotocols: tuple[bytes, ...]) -> list[bytes]:
 
 def query_values(target: bytes, name: bytes) -> list[bytes]:
     """The values of the parameter `name` in the query of `target`, percent-decoded."""
-    _, _, query = target.partition(b"?")
-    found = []
+    _, mark, query = target.partition(b"?")
+    found: list[bytes] = []
+    if not mark:
+        return found
     for pair in query.split(b"&"):
         key, _, value = pair.partition(b"=")
         if unquote_to_bytes(key) == name:

@@ -70,6 +70,7 @@ class Metrics:
         counters: (metric with one label, its counts by that label).
         histograms: (metric without labels, its counts).
         levels: (gauge with one label, its values now by that label).
+        tables: (counter with several labels, gives its counts by these).
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Metrics:
         counters: Iterable[tuple[names.Metric, Mapping[str, int]]] = (),
         histograms: Iterable[tuple[names.Metric, Histogram]] = (),
         levels: Iterable[tuple[names.Metric, Callable[[], Mapping[str, float]]]] = (),
+        tables: Iterable[tuple[names.Metric, Callable[[], Mapping[tuple[str, ...], int]]]] = (),
     ) -> None:
         self._meters = meters
         self._pools = pools
@@ -89,6 +91,7 @@ class Metrics:
         self._counters = tuple(counters)
         self._histograms = tuple(histograms)
         self._levels = tuple(levels)
+        self._tables = tuple(tables)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -113,6 +116,11 @@ class Metrics:
             yield family
         for metric, histogram in self._histograms:
             yield _histogram(metric, {(): histogram})
+        for metric, table in self._tables:
+            family = _counter(metric)
+            for labels, count in table().items():
+                family.add_metric(list(labels), count)
+            yield family
         for metric, levels in self._levels:
             gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
             for label, level in levels().items():

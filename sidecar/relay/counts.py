@@ -9,15 +9,15 @@ class Counts:
     """Counts of all WebSockets, those that ended included.
 
     Attributes:
-        messages: (route, direction, outcome) -> messages; outcomes are ``relayed``, the labels of
+        messages: (direction, outcome, route) -> messages; outcomes are ``relayed``, the labels of
             message rules, and ``reauthenticated`` and ``reauthentication-refused``.
-        octets: (route, direction) -> bytes that came, framing included.
-        closes: (route, cause, code) -> WebSockets that ended.
+        octets: (direction, route) -> bytes that came, framing included.
+        closes: (cause, code, route) -> WebSockets that ended.
         judging: how long message rules took for a message.
     """
 
     def __init__(self) -> None:
-        self.messages: Counter[tuple[str, str, str]] = Counter()
-        self.octets: Counter[tuple[str, str]] = Counter()
-        self.closes: Counter[tuple[str, str, str]] = Counter()
+        self.messages: Counter[tuple[str, ...]] = Counter()
+        self.octets: Counter[tuple[str, ...]] = Counter()
+        self.closes: Counter[tuple[str, ...]] = Counter()
         self.judging = Histogram()

@@ -54,9 +54,6 @@ class Relayed(Protocol):
     def cut(self) -> None:
         """End now."""
 
-    def report(self) -> None:
-        """Now and then: tell what was counted."""
-
 
 class Before(NamedTuple):
     """What was known when facts began to be loaded.

@@ -367,7 +367,6 @@ class Lives:
             life = self._round.popleft()
             if life.is_over:
                 continue
-            life.relayed.report()
             if not life.stands() and not life.is_wanted:
                 self._queue(life)
 

@@ -172,6 +172,12 @@ class Relay:
         rule = session.opened.policy.reauthentication
         return Reader(self, session, None if rule is None else Fresh(self, session, rule))
 
+    def report(self) -> Counts:
+        """The counts, those of open WebSockets included."""
+        for session in self._sessions:
+            session.report()
+        return self.counts
+
     def forget(self, session: Session) -> None:
         """Both connections of a session are gone."""
         if session not in self._sessions:
@@ -180,7 +186,7 @@ class Relay:
         self._sweeper.forget(session)
         session.report()
         route = session.permit.route.name
-        self.counts.closes[route, session.cause, str(session.code)] += 1
+        self.counts.closes[session.cause, str(session.code), route] += 1
         self._ended(session)
 
     # -- listen.server.Relays ---------------------------------------------------------------

@@ -124,7 +124,7 @@ class Reader:
 
     def _count(self, direction: Direction, outcome: str) -> None:
         route = self._session.permit.route.name
-        self._relay.counts.messages[route, direction.value, outcome] += 1
+        self._relay.counts.messages[direction.value, outcome, route] += 1
 
     def _say(self, to_client: Message | None, to_upstream: Message | None) -> None:
         session = self._session

@@ -134,7 +134,7 @@ class Fresh:
 
     def _count(self, outcome: str) -> None:
         route = self._session.permit.route.name
-        self._relay.counts.messages[route, "client", outcome] += 1
+        self._relay.counts.messages["client", outcome, route] += 1
 
     def _say(self, message: dict[str, Any]) -> None:
         self._session.say(self._session.client, TEXT, msgspec.json.encode(message))

@@ -440,11 +440,11 @@ class Session:
         now = client.octets, upstream.octets, client.frames.messages, upstream.frames.messages
         self._reported = now
         route, counts = self.permit.route.name, self._relay.counts
-        counts.octets[route, "client"] += now[0] - before[0]
-        counts.octets[route, "server"] += now[1] - before[1]
+        counts.octets["client", route] += now[0] - before[0]
+        counts.octets["server", route] += now[1] - before[1]
         if client.joiner is None:
-            counts.messages[route, "client", "relayed"] += now[2] - before[2]
-            counts.messages[route, "server", "relayed"] += now[3] - before[3]
+            counts.messages["client", "relayed", route] += now[2] - before[2]
+            counts.messages["server", "relayed", route] += now[3] - before[3]
 
     # -- Limits -----------------------------------------------------------------------------
 

@@ -80,6 +80,47 @@ TLS_EXPIRY: Final = Metric(
 WORKER_STARTS: Final = Metric(
     "sidecar_worker_starts", "counter", "Times that a worker was started, by worker.", ("worker",)
 )
+WEBSOCKETS: Final = Metric("sidecar_websockets", "gauge", "WebSockets now open.")
+LIVES: Final = Metric(
+    "sidecar_lives",
+    "gauge",
+    "Connections whose permission is looked at again and again: WebSockets and long responses.",
+)
+WEBSOCKET_MESSAGES: Final = Metric(
+    "sidecar_websocket_messages",
+    "counter",
+    "Messages by who sent them, what became of them, and route: relayed, the labels of refusals by "
+    "message rules, reauthenticated, reauthentication-refused.",
+    ("direction", "outcome", "route"),
+)
+WEBSOCKET_BYTES: Final = Metric(
+    "sidecar_websocket_bytes",
+    "counter",
+    "Octets of WebSockets, framing included, by who sent them, and route.",
+    ("direction", "route"),
+)
+WEBSOCKET_CLOSES: Final = Metric(
+    "sidecar_websocket_closes",
+    "counter",
+    "WebSockets that ended, by cause, close code of the client (1006 for none) and route.",
+    ("cause", "code", "route"),
+)
+WEBSOCKET_JUDGING: Final = Metric(
+    "sidecar_websocket_judging_seconds",
+    "histogram",
+    "How long message rules took for a message, loading what they lacked not counted.",
+)
+WEBSOCKET_LAG: Final = Metric(
+    "sidecar_websocket_lag_seconds",
+    "histogram",
+    "Time from publishing a change to ending a connection for it. It compares two wall clocks.",
+)
+RESPONSES_ENDED: Final = Metric(
+    "sidecar_responses_ended",
+    "counter",
+    "Responses under way that were broken off because they were no longer permitted, by reason.",
+    ("reason",),
+)
 UPSTREAM_CONNECTIONS: Final = Metric(
     "sidecar_upstream_connections",
     "gauge",

@@ -5,12 +5,13 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from tests.unit.relay.wire import CLOSE, PING, TEXT, frame, mask
+from tests.integration.whole.conftest import Start, Whole
+from tests.unit.relay.wire import CLOSE, PING, PONG, TEXT, frame, mask
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -83,6 +84,43 @@ async def application() -> AsyncIterator[Application]:
         await runner.cleanup()
 
 
+ROUTES: list[dict[str, Any]] = [
+    {"path": "/ws", "access": "authenticated", "websocket": {}},
+    {
+        "path": "/listed",
+        "access": "authenticated",
+        "websocket": {"origins": ["https://page.example"]},
+    },
+    {
+        "path": "/small",
+        "access": "authenticated",
+        "websocket": {"frame_bytes": 2000, "message_bytes": 3000},
+    },
+    {"path": "/orders", "permission": "orders:read", "websocket": {}},
+    {"path": "/delete", "permission": "nothing:granted", "websocket": {}},
+    {"path": "/public", "access": "public", "websocket": {}},
+    {"path": "/plain", "access": "public"},
+]
+
+
+@asynccontextmanager
+async def sockets(start: Start, **sections: Any) -> AsyncIterator[tuple[Whole, Application]]:
+    """A sidecar before the application."""
+    async with application() as app:
+        more = {"routes": ROUTES} | sections
+        async with start(upstreams={"app": {"url": app.url}}, **more) as whole:
+            try:
+                yield whole, app
+            finally:
+                while _PEERS:
+                    _PEERS.pop().close()
+
+
+def outlive() -> None:
+    """The clients of this test close their connections themselves, after the sidecar's end."""
+    _PEERS.clear()
+
+
 def handshake(target: str, *fields: str, key: str = KEY) -> bytes:
     """A handshake; Host is added."""
     lines = [
@@ -99,6 +137,10 @@ def handshake(target: str, *fields: str, key: str = KEY) -> bytes:
     return "\r\n".join(lines).encode("latin-1")
 
 
+# Of the test that runs.
+_PEERS: "list[Peer]" = []
+
+
 @dataclass
 class Peer:
     """A client that writes octets and reads frames strictly."""
@@ -109,7 +151,9 @@ class Peer:
     @classmethod
     async def connect(cls, url: str) -> Self:
         host, _, port = url.partition("://")[2].partition(":")
-        return cls(*await asyncio.open_connection(host, int(port)))
+        made = cls(*await asyncio.open_connection(host, int(port)))
+        _PEERS.append(made)
+        return made
 
     async def open(self, target: str, *fields: str, early: bytes = b"") -> bytes:
         """Shake hands; gives the head of the answer."""
@@ -140,13 +184,13 @@ class Peer:
             return first & 0x0F, mask(payload, key) if key else payload
 
     async def closed(self) -> int:
-        """The code of the close frame that comes next (pings aside); 1006 for none."""
+        """The code of the close frame that comes next (pings and pongs aside); 1006 for none."""
         try:
             while True:
                 opcode, payload = await self.frame()
                 if opcode == CLOSE:
                     return int.from_bytes(payload[:2], "big") if payload else 1005
-                assert opcode == PING, (opcode, payload)
+                assert opcode in {PING, PONG}, (opcode, payload)
         except (asyncio.IncompleteReadError, ConnectionError):
             return 1006
 
