@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +85,25 @@ class Network:
         if redis is not None:
             self._look: Callable[[StoreNeed], Awaitable[Look]] = redis.look
             redis.look = self.look
+            self._look_many: Callable[[Sequence[StoreNeed]], Awaitable[list[Look]]]
+            self._look_many, redis.look_many = redis.look_many, self.look_many
 
     async def read(self, need: StoreNeed) -> StoreFact | Absent:
         if self.seconds:
             await asyncio.sleep(self.seconds)
         return await self._primary.read(need)
+
+    async def read_many(
+        self, needs: Sequence[StoreNeed]
+    ) -> Sequence[StoreFact | Absent | Exception]:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        return await self._primary.read_many(needs)
+
+    async def look_many(self, needs: Sequence[StoreNeed]) -> list[Look]:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
+        return await self._look_many(needs)
 
     async def look(self, need: StoreNeed) -> Look:
         if self.seconds:

@@ -85,15 +85,36 @@ class RedisCache(RedisShards):
 
     async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
         """Stores what PostgreSQL answered after a miss at `head`, or says why not (R4)."""
+        call = self._filling(need, fact, head)
+        if call is None:
+            return Filling.SIZE
+        answer = await self._calls.call(_FILL, call)
+        return Filling(answer.decode())
+
+    async def fill_many(
+        self, fills: Sequence[tuple[StoreNeed, StoreFact, Head]]
+    ) -> list[Filling | None]:
+        """As `fill`, for some dozens in one round trip; None for what was not answered."""
+        filled: list[Filling | None] = [Filling.SIZE] * len(fills)
+        calls = {
+            place: call
+            for place, fill in enumerate(fills)
+            if (call := self._filling(*fill)) is not None
+        }
+        answers = await self._calls.call_each(_FILL, list(calls.values())) if calls else []
+        for place, answer in zip(calls, answers, strict=True):
+            failed = isinstance(answer, RedisError | OSError)
+            filled[place] = None if failed else Filling(answer.decode())
+        return filled
+
+    def _filling(self, need: StoreNeed, fact: StoreFact, head: Head) -> ShardCall | None:
+        """The call that fills; None where the fact is larger than what is kept."""
         key, shard = self.keys.value(need), shard_of_need(need)
         blob = encode_fact(key, fact, head)
         if blob is None:
-            return Filling.SIZE
+            return None
         values: list[str | int | bytes] = [head.seq, head.epoch, self._seconds, blob]
-        answer = await self._calls.call(
-            _FILL, ShardCall(shard, [self.keys.head(shard), key], values)
-        )
-        return Filling(answer.decode())
+        return ShardCall(shard, [self.keys.head(shard), key], values)
 
     async def note_used(self, members: Mapping[int, Sequence[bytes]]) -> None:
         """Counts these favourites once more, by shard; older counts fade."""

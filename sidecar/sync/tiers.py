@@ -20,8 +20,8 @@ from sidecar.model.need import (
 )
 from sidecar.settings.schema import Features
 from sidecar.sync.cancellation import end_tasks
-from sidecar.sync.keyspace import Head, StoreFact
-from sidecar.sync.levels import Levels, Loaded, Primary, Tier
+from sidecar.sync.keyspace import StoreFact
+from sidecar.sync.levels import Levels, Loaded, Primary, Reading, Tier
 from sidecar.sync.redis_cache import RedisCache
 
 __all__ = ["Loaded", "Primary", "Tier", "Tiers"]
@@ -46,6 +46,8 @@ class Foresees(Protocol):
 # Refreshing goes along quietly: at most 160 reads a second.
 _FRESH_SECONDS: Final = 0.1
 _FRESH_AT_ONCE: Final = 16
+# What one core could read at best. Whoever comes beyond would be late, and make others late.
+_MOST_PER_SECOND: Final = 10_000
 
 Verifier = Callable[[TokenNeed], Awaitable[VerifiedToken | Denial]]
 _Waiter = asyncio.Future[Loaded]
@@ -82,16 +84,23 @@ class Tiers:
     ) -> None:
         self._memory = memory
         self.counts: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._aloft: set[_Journey] = set()
         # Half for Redis, so that one that hangs leaves the other half to PostgreSQL.
         self._levels = Levels(
-            primary, redis if features.redis_cache else None, load_seconds / 2, self.counts
+            primary,
+            redis if features.redis_cache else None,
+            load_seconds / 2,
+            self.counts,
+            is_leased=self._is_leased,
+            tasks=self._tasks,
         )
         self._verify = verify
         self._share = features.single_flight
         self._load_seconds = load_seconds
+        self._most = max(1, int(load_seconds * _MOST_PER_SECOND))
         self._instant = instant
         self._flights: Flights[_Waiter] = Flights()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self.foresees: Foresees | None = None
 
@@ -169,11 +178,8 @@ class Tiers:
 
     def refresh(self, need: Need) -> None:
         """Read `need` anew, for nobody who waits; a failure leaves it to expire."""
-        waiter: _Waiter = asyncio.get_running_loop().create_future()
-        # Nobody awaits it, so somebody has to look at its failure.
-        waiter.add_done_callback(lambda future: future.cancelled() or future.exception())
         self.counts["refreshed"] += 1
-        self._start(self._flights.alone(need, waiter))
+        self._start(self._flights.alone(need, _nobody()))
 
     def doom(self, need: Need) -> None:
         """What is being read for `need` may be old already."""
@@ -201,6 +207,8 @@ class Tiers:
     async def close(self) -> None:
         """Ends the reads in the air, for good; whoever waits gets `StoresUnavailable`."""
         self._is_closed = True
+        for journey in list(self._aloft):
+            journey.fail(StoresUnavailable("the read was given up"))
         await end_tasks(self._tasks)
 
     def _land(self, flight: Flight[_Waiter], fact: StoreFact | None) -> bool:
@@ -234,42 +242,25 @@ class Tiers:
             # A read that waited for one that was ended: nobody would close what it opens.
             self._finish(flight, None, StoresUnavailable("the stores are closed"))
             return
-        task = asyncio.create_task(self._fly(flight))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _fly(self, flight: Flight[_Waiter]) -> None:
-        # A timer rather than `asyncio.timeout`: cancelling a query waits for the server's word,
-        # up to seconds when it is gone, and nobody may wait for that.
-        expiry = asyncio.get_running_loop().call_later(
-            self._load_seconds, self._expire, flight, asyncio.current_task()
-        )
         need = flight.need
         assert not isinstance(need, TokenNeed)  # noqa: S101  narrows; tokens do not fly
-        failure: BaseException = StoresUnavailable("the read was given up")
-        loaded: Loaded | None = None
-        head: Head | None = None
-        try:
-            leased = self._is_leased(need)
-            loaded, head = await self._levels.read(need, leased=leased)
-        except (StoresUnavailable, asyncio.CancelledError) as error:
-            if isinstance(error, StoresUnavailable):
-                failure = error
-        except Exception as error:  # noqa: BLE001  a bug: it belongs to those who wait
-            failure = error
-        finally:
-            expiry.cancel()
-            self._finish(flight, loaded, failure)
-        if loaded is not None and head is not None and not flight.doomed:
-            await self._levels.fill(need, loaded, head)
+        if len(self._aloft) >= self._most:
+            self._finish(flight, None, StoresUnavailable("too many reads are under way"))
+            return
+        journey = _Journey(need, flight, self._load_seconds, self._end)
+        self._aloft.add(journey)
+        self._levels.start(journey)
 
-    def _expire(self, flight: Flight[_Waiter], task: asyncio.Task[None] | None) -> None:
-        self._finish(flight, None, StoresUnavailable("the stores did not answer in time"))
-        if task is not None:
-            task.cancel()
+    def _end(
+        self, journey: "_Journey", loaded: Loaded | None, failure: BaseException | None
+    ) -> bool:
+        """Ends a read; tells whether what it brought may go to Redis, too."""
+        self._aloft.discard(journey)
+        self._finish(journey.flight, loaded, failure)
+        return not journey.flight.doomed
 
     def _finish(
-        self, flight: Flight[_Waiter], loaded: Loaded | None, failure: BaseException
+        self, flight: Flight[_Waiter], loaded: Loaded | None, failure: BaseException | None
     ) -> None:
         """Lands `flight`, once: keeps and hands out what it brought. Errors are never kept."""
         if flight.landed:
@@ -286,7 +277,7 @@ class Tiers:
             if waiter.done():
                 continue
             if loaded is None:
-                waiter.set_exception(failure)
+                waiter.set_exception(failure or StoresUnavailable("the read failed"))
             else:
                 waiter.set_result(loaded)
         if following is not None:
@@ -299,8 +290,60 @@ class Tiers:
             foresees.landed(flight.need, loaded.fact)
 
 
+class _Journey(Reading):
+    """A flight's way through the levels, within its bound.
+
+    Args:
+        need: of `flight`.
+        flight: what is flown.
+        seconds: the bound. Half of it is for Redis.
+        end: is told how it ended.
+    """
+
+    __slots__ = ("_end", "_expiry", "flight")
+
+    def __init__(
+        self,
+        need: StoreNeed,
+        flight: Flight[_Waiter],
+        seconds: float,
+        end: Callable[["_Journey", Loaded | None, BaseException | None], bool],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        super().__init__(need, now + seconds / 2, now + seconds)
+        self.flight = flight
+        self._end = end
+        # A timer rather than `asyncio.timeout`: cancelling a query waits for the server's word,
+        # up to seconds when it is gone, and nobody may wait for that.
+        self._expiry = loop.call_at(self.until, self._expire)
+
+    def is_wanted(self) -> bool:
+        """Whether somebody waits; `_nobody` does, all the time."""
+        return not all(waiter.done() for waiter in self.flight.waiters)
+
+    def land(self, loaded: Loaded) -> bool:
+        """It is answered."""
+        self._over()
+        return self._end(self, loaded, None)
+
+    def fail(self, failure: BaseException) -> None:
+        """It is not."""
+        self._over()
+        self._end(self, None, failure)
+
+    def _expire(self) -> None:
+        self.leave()
+        self.fail(StoresUnavailable("the stores did not answer in time"))
+
+    def _over(self) -> None:
+        self.is_over = True
+        self._expiry.cancel()
+
+
 def _nobody() -> _Waiter:
     """A waiter for a flight that nobody waits for."""
     waiter: _Waiter = asyncio.get_running_loop().create_future()
-    waiter.cancel()
+    # Nobody awaits it, so somebody has to look at its failure.
+    waiter.add_done_callback(lambda future: future.cancelled() or future.exception())
     return waiter

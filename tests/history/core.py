@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, cast
@@ -99,6 +99,12 @@ class SlowFacts(FactStore):
 
     async def read(self, need: StoreNeed) -> StoreFact | Absent:
         found = await super().read(need)
+        if self.delay is not None:
+            await asyncio.sleep(self.delay())
+        return found
+
+    async def read_many(self, needs: Sequence[StoreNeed]) -> list[StoreFact | Absent | Exception]:
+        found = await super().read_many(needs)
         if self.delay is not None:
             await asyncio.sleep(self.delay())
         return found

@@ -106,6 +106,10 @@ class Primary:
         answer: StoreFact = await self._stores.put_on_the_way("PostgreSQL", lambda: found).answer
         return answer
 
+    async def read_many(self, needs: Sequence[StoreNeed]) -> list[StoreFact | Absent]:
+        found = await self.read(needs[0])
+        return [found for _ in needs]
+
 
 class Second(RedisCache):
     """Redis as `Tiers` sees it."""
@@ -120,7 +124,13 @@ class Second(RedisCache):
         return answer
 
     async def look_many(self, needs: Sequence[StoreNeed]) -> list[Look]:
-        return [await self.look(need) for need in needs]
+        look = await self.look(needs[0])
+        return [look for _ in needs]
+
+    async def fill_many(
+        self, fills: Sequence[tuple[StoreNeed, StoreFact, Head]]
+    ) -> list[Filling | None]:
+        return [await self.fill(*fill) for fill in fills]
 
     async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
         assert need == ANN

@@ -1,7 +1,7 @@
 """Loading with everything scripted: sharing, dooming, failing, giving up."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from redis.exceptions import RedisError
@@ -42,6 +42,7 @@ class Primary:
     def __init__(self) -> None:
         self.reads: list[asyncio.Future[StoreFact | Absent]] = []
         self.arrived = asyncio.Event()
+        self.batches: list[list[StoreNeed]] = []
 
     async def read(self, need: StoreNeed) -> StoreFact | Absent:
         assert need
@@ -49,6 +50,11 @@ class Primary:
         self.reads.append(answer)
         self.arrived.set()
         return await answer
+
+    async def read_many(self, needs: Sequence[StoreNeed]) -> list[StoreFact | Absent | Exception]:
+        """Each is answered by its own; the answer comes when all are there."""
+        self.batches.append(list(needs))
+        return list(await asyncio.gather(*map(self.read, needs)))
 
     async def asked(self, times: int) -> None:
         while len(self.reads) < times:
@@ -69,12 +75,20 @@ class Shelf(RedisCache):
             raise RedisError("away")
         return Look(self.facts.get(need), Head(1, 1))
 
+    async def look_many(self, needs: Sequence[StoreNeed]) -> list[Look]:
+        return [await self.look(need) for need in needs]
+
     async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
         self.filled.set()
         if self.away:
             raise RedisError("away")
         self.facts[need] = fact
         return Filling.DONE if head == Head(1, 1) else Filling.HEAD
+
+    async def fill_many(
+        self, fills: Sequence[tuple[StoreNeed, StoreFact, Head]]
+    ) -> list[Filling | None]:
+        return [await self.fill(*fill) for fill in fills]
 
 
 class World:
@@ -276,8 +290,8 @@ async def test_the_bound_holds_and_what_comes_later_is_void(share: bool) -> None
 async def test_a_read_that_ignores_its_cancellation_is_void(world: World) -> None:
     waiting = world.load()
     await world.primary.asked(1)
-    [flight] = world.tiers._flights._open.values()
-    world.tiers._expire(flight, None)
+    [journey] = world.tiers._aloft
+    journey.fail(StoresUnavailable("the stores did not answer in time"))
     with pytest.raises(StoresUnavailable, match="in time"):
         await waiting
     # Nothing dooms it any more: its answer may be older than news that came meanwhile.

@@ -75,6 +75,9 @@ class Stores(Tiers):
         self.read_from_postgres.append(need)
         return User(version=1, tenant=need.tenant, subject=need.subject)
 
+    async def read_many(self, needs: Sequence[StoreNeed]) -> list[StoreFact | Absent]:
+        return [await self.read(need) for need in needs]
+
 
 async def no_token(need: TokenNeed) -> VerifiedToken | Denial:
     raise AssertionError(need)
