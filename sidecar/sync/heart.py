@@ -173,10 +173,9 @@ class Heart:
         return None
 
     def _behind(self, patience: float) -> list[Missing]:
-        """What has to be replayed and is not yet."""
+        """What has to be replayed, is not yet, and may be."""
         missing = self._follower.missing(self._instant(), patience)
-        under_way = self._replays.under_way
-        return [each for each in missing if each.shard not in under_way]
+        return [each for each in missing if self._replays.may_start(each.shard)]
 
     def _tell(self, error: Exception | None) -> None:
         """Once for each outage, and once for its end."""

@@ -6,8 +6,9 @@ for the other shards. What neither store has, and what is too much, is made up f
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
 
@@ -21,6 +22,10 @@ _log: Final = logging.getLogger(__name__)
 PAGE: Final = 1000
 # Loading anew what was forgotten costs less than replaying more than this.
 MOST: Final = 20_000
+# Pauses after a replay that failed: doubled from the first to the last, so that a store that is
+# back is found soon, and one that is away is not asked by a whole fleet all the time.
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LAST_PAUSE_SECONDS: Final = 2.0
 
 
 class Log(Protocol):
@@ -39,6 +44,18 @@ class Changes(Protocol):
         ...
 
 
+class _Failed(NamedTuple):
+    """The last replay of a shard broke off.
+
+    Attributes:
+        until: instant before which it is not tried again.
+        pause_seconds: the next pause, before jitter.
+    """
+
+    until: float
+    pause_seconds: float
+
+
 class Replays:
     """Replays, one of a shard at a time.
 
@@ -47,7 +64,8 @@ class Replays:
         outbox: where everything of the last hour is.
         log: where it is found sooner; None without Redis.
         instant: the clock of leases.
-        ended: called with the shard when there is nothing more to replay for now.
+        ended: called with the shard when what was missing has been replayed.
+        jitter: random numbers in [0, 1), so that a fleet does not try again in step.
     """
 
     def __init__(
@@ -58,12 +76,15 @@ class Replays:
         *,
         instant: Callable[[], float],
         ended: Callable[[int], None] = lambda _: None,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._follower = follower
         self._outbox = outbox
         self._log = log
         self._instant = instant
         self._ended = ended
+        self._jitter = jitter
+        self._failed: dict[int, _Failed] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failing = False
 
@@ -72,10 +93,16 @@ class Replays:
         """The shards that are being replayed."""
         return frozenset(self._tasks)
 
+    def may_start(self, shard: int) -> bool:
+        """Whether `shard` is not being replayed, and has not failed a moment ago."""
+        failed = self._failed.get(shard)
+        is_due = failed is None or self._instant() >= failed.until
+        return is_due and shard not in self._tasks
+
     def start(self, each: Iterable[Missing]) -> None:
-        """Begin to replay these, but for shards that are being replayed."""
+        """Begin to replay these, where it may."""
         for missing in each:
-            if missing.shard not in self._tasks:
+            if self.may_start(missing.shard):
                 task = asyncio.create_task(self._guarded(missing), name="replay")
                 self._tasks[missing.shard] = task
 
@@ -98,13 +125,22 @@ class Replays:
             if not self._failing:
                 _log.warning("what was missed cannot be replayed: %s", error)
             self._failing = True
+            self._pause(missing.shard)
         except Exception:  # noqa: BLE001  a bug must not leave the shard waiting for ever
             _log.exception("a replay broke off")
+            self._pause(missing.shard)
         else:
             self._failing = False
+            self._failed.pop(missing.shard, None)
+            self._ended(missing.shard)
         finally:
             del self._tasks[missing.shard]
-        self._ended(missing.shard)
+
+    def _pause(self, shard: int) -> None:
+        failed = self._failed.get(shard)
+        pause = _FIRST_PAUSE_SECONDS if failed is None else failed.pause_seconds
+        until = self._instant() + pause * (0.5 + self._jitter() / 2)
+        self._failed[shard] = _Failed(until, min(2 * pause, _LAST_PAUSE_SECONDS))
 
     async def replay(self, missing: Missing) -> None:
         """Apply what is missing, or forget the shard.

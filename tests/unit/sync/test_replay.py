@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from redis.exceptions import RedisError
@@ -58,6 +59,7 @@ class World:
     """A follower that knows 100 changes and hears that there are more."""
 
     def __init__(self, store: Store, head: int, *, with_log: bool = True) -> None:
+        self.now = 2.0
         self.ended: list[int] = []
         recorder = Recorder()
         self.follower = Follower(recorder, recorder, 1.5)
@@ -67,8 +69,9 @@ class World:
             self.follower,
             store,
             store if with_log else None,
-            instant=lambda: 2.0,
+            instant=lambda: self.now,
             ended=self.ended.append,
+            jitter=lambda: 1.0,
         )
 
     @property
@@ -188,13 +191,39 @@ async def test_an_outage_is_told_once_and_the_replay_is_tried_again(
     for _ in range(3):
         world.replays.start([world.missing])
         await world.replays.wait(10.0)
+        world.now += 10.0
     assert [record.getMessage() for record in caplog.records] == [
         "what was missed cannot be replayed: away"
     ]
+    assert world.ended == [], "nothing to confirm"
     store.outbox_is_away = False
     world.replays.start([world.missing])
     await world.replays.wait(10.0)
-    assert (world.watermark, world.ended) == (105, [SHARD] * 4)
+    assert (world.watermark, world.ended) == (105, [SHARD])
+
+
+async def test_a_replay_that_fails_waits_ever_longer_for_the_next() -> None:
+    store = Store(outbox=range(101, 106))
+    store.outbox_is_away = True
+    world = World(store, 105)
+    tried = []
+    # In steps of 50 ms, whatever the heart asks for.
+    for tick in range(200):
+        world.now = 2.0 + tick * 0.05
+        if world.replays.may_start(SHARD):
+            tried.append(tick)
+        world.replays.start([world.missing])
+        await world.replays.wait(10.0)
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    assert pauses[:4] == pytest.approx([2, 4, 8, 16], abs=1)
+    assert pauses[4:] == pytest.approx([32, 40, 40, 40], abs=1), "two seconds at most"
+    assert len([what for what in store.asked if what[0] == "outbox"]) == len(tried)
+    store.outbox_is_away = False
+    world.now += 10.0
+    world.replays.start([world.missing])
+    await world.replays.wait(10.0)
+    assert world.watermark == 105
+    assert world.replays.may_start(SHARD), "what went well is forgiven"
 
 
 async def test_a_bug_in_a_replay_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
