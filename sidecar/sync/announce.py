@@ -3,9 +3,10 @@
 What is said is what is certain, never what was asked for.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sidecar.model.change import Change, ChangeKind, Level
 from sidecar.model.errors import StoresUnavailable
@@ -14,6 +15,10 @@ from sidecar.sync.acknowledge import Acknowledgement, Acknowledger, Epochs
 
 # Tells all sidecars (`sync.publisher.Publisher.publish`); never raises.
 Publish = Callable[[Sequence[Change]], Awaitable[Level]]
+
+# How often to look whether Redis has been told by somebody else meanwhile.
+_LOOK_SECONDS: Final = 0.05
+_LOOK_LONGEST_SECONDS: Final = 0.5
 
 
 class Wanted(NamedTuple):
@@ -63,6 +68,9 @@ class Announcer:
             level = await self._publish(changes)
         else:
             changes, level = await self._last(self._acknowledger, tenant)
+        if level is Level.COMMITTED and wanted.level is Level.APPLIED:
+            deadline = begun + wanted.seconds
+            changes, level = await self._published(self._acknowledger, tenant, changes, deadline)
         seconds = time.monotonic() - begun
         if level is Level.COMMITTED:
             return Acknowledgement(level, seconds, why="Redis could not be told yet")
@@ -70,6 +78,20 @@ class Announcer:
             return Acknowledgement(level, seconds)
         found = await self._acknowledger.wait(changes, max(0.0, wanted.seconds - seconds))
         return found._replace(seconds=time.monotonic() - begun)
+
+    async def _published(
+        self, acknowledger: Acknowledger, tenant: str, changes: Sequence[Change], deadline: float
+    ) -> tuple[Sequence[Change], Level]:
+        """Waits until the relay has told Redis, which a new life of its content takes; or not."""
+        level, pause = Level.COMMITTED, _LOOK_SECONDS
+        while level is Level.COMMITTED and time.monotonic() + pause < deadline:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LOOK_LONGEST_SECONDS)
+            if not changes:
+                changes, level = await self._last(acknowledger, tenant)
+            elif await acknowledger.is_published(changes):
+                level = Level.PUBLISHED
+        return changes, level
 
     async def _last(
         self, acknowledger: Acknowledger, tenant: str

@@ -134,3 +134,42 @@ async def test_what_is_so_already_may_not_be_known_yet(spoil: object, wanted: Wa
     stores = Stores()
     spoil(stores)
     assert (await stores.announcer().announce("acme", (), wanted)).level is Level.COMMITTED
+
+
+@pytest.mark.parametrize("changes", [(), (CHANGE,)], ids=["unchanged", "changed"])
+async def test_applied_waits_until_redis_has_been_told_by_somebody_else(
+    changes: Sequence[Change], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content begins a new life: whoever asks for `applied` has time for that."""
+    stores = Stores()
+    stores.publishes = Level.COMMITTED
+    behind(stores)
+    looks = 0
+
+    async def pause(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 3:
+            stores.head = Head(7, 2, 0, "one")
+
+    monkeypatch.setattr("sidecar.sync.announce.asyncio.sleep", pause)
+    found = await stores.announcer().announce("acme", changes, Wanted(Level.APPLIED, 10.0))
+    assert (found.level, found.why, looks) == (Level.APPLIED, "", 3)
+
+
+async def test_nobody_waits_for_applied_longer_than_wanted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stores = Stores()
+    behind(stores)
+    now = 100.0
+
+    async def pause(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("sidecar.sync.announce.asyncio.sleep", pause)
+    monkeypatch.setattr("sidecar.sync.announce.time.monotonic", lambda: now)
+    found = await stores.announcer().announce("acme", (), Wanted(Level.APPLIED, 3.0))
+    assert (found.level, found.why) == (Level.COMMITTED, "Redis could not be told yet")
+    assert 102.0 < now <= 103.0
