@@ -80,7 +80,8 @@ class Lead:
 class Outbox:
     """Sequences and changes of all shards.
 
-    All raise `StoresUnavailable` when PostgreSQL cannot be asked.
+    All raise `StoresUnavailable` when PostgreSQL cannot be asked; those that return states also
+    when it is a standby, which does not know how much it has not been told yet.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -88,12 +89,12 @@ class Outbox:
 
     async def states(self) -> list[ShardState]:
         """All shards, in order."""
-        return [ShardState(*row) for row in await self._pool.fetch(STATES)]
+        return [_of_primary(*row) for row in await self._pool.fetch(STATES)]
 
     async def state(self, shard: int) -> ShardState:
         """One shard."""
         [row] = await self._pool.fetch(STATE, (shard,))
-        return ShardState(*row)
+        return _of_primary(*row)
 
     async def after(self, shard: int, seq: int, limit: int = 1000) -> tuple[Change, ...]:
         """The next `limit` changes of `shard` after `seq`, oldest first.
@@ -151,6 +152,13 @@ class Outbox:
             raise StoresUnavailable(describe(error)) from error
         async with connection:
             yield Lead(connection) if await _take(connection) else None
+
+
+def _of_primary(shard: int, seq: int, epoch: int, incarnation: str) -> ShardState:
+    """The shard, from a server that has a timeline: a standby's is left empty."""
+    if incarnation.endswith("/"):
+        raise StoresUnavailable("PostgreSQL: the server is a standby")
+    return ShardState(shard, seq, epoch, incarnation)
 
 
 async def _take(connection: Connection) -> bool:

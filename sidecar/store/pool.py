@@ -29,8 +29,12 @@ def connection_settings(settings: Postgres, name: str) -> str:
     """The connection string: bounded statements, a name, and death noticed within seconds."""
     given = conninfo_to_dict(settings.dsn)
     timeout = f"-c statement_timeout={int(settings.statement_seconds * 1000)}"
+    hosts = f"{given.get('host') or ''} {given.get('hostaddr') or ''}"
+    # Of several servers one is the primary, and the others accept connections as well.
+    wanted = given.get("target_session_attrs") or ("read-write" if "," in hosts else None)
     return make_conninfo(
         settings.dsn,
+        target_session_attrs=wanted,
         application_name=given.get("application_name") or name,
         options=f"{given.get('options') or ''} {timeout}".strip(),
         # libpq counts in whole seconds and takes 1 for 2.

@@ -8,9 +8,11 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.need import SessionNeed, UserNeed
+from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Postgres
 from sidecar.store import change, facts, sessions, users
 from sidecar.store.facts import FactStore
+from sidecar.store.outbox import Outbox
 from sidecar.store.pool import Connection, Pool, connection_settings
 from sidecar.store.users import Users
 from tests.servers import Proxy
@@ -106,6 +108,48 @@ def test_the_operators_own_settings_stay() -> None:
     settings = conninfo_to_dict(connection_settings(given, "sidecar"))
     assert settings["application_name"] == "mine"
     assert settings["options"] == "-c search_path=auth -c statement_timeout=1000"
+
+
+@pytest.mark.parametrize(
+    ("dsn", "wanted"),
+    [
+        ("host=one,two user=x", "read-write"),
+        ("postgresql://x@one:1,two:2/y", "read-write"),
+        ("hostaddr=10.0.0.1,10.0.0.2 user=x", "read-write"),
+        ("host=one,two target_session_attrs=any", "any"),
+        ("host=one user=x", None),
+        ("dbname=x", None),
+    ],
+)
+def test_of_several_servers_the_primary_is_wanted(dsn: str, wanted: str | None) -> None:
+    settings = conninfo_to_dict(connection_settings(Postgres(dsn=dsn), "sidecar"))
+    assert settings.get("target_session_attrs") == wanted
+
+
+async def test_a_standby_of_several_servers_is_passed_over(database: str) -> None:
+    """As far as a connection tells: it may not write."""
+    parts = conninfo_to_dict(database)
+    host, where = parts["host"], parts["port"]
+    several = make_conninfo(database, host=f"{host},{host}", port=f"{where},{where}")
+    async with Pool(Postgres(dsn=several)) as pool:
+        assert await pool.fetch("SELECT 1") == [(1,)]
+    refusing = make_conninfo(several, options="-c default_transaction_read_only=on")
+    async with Pool(Postgres(dsn=refusing, pool_wait_seconds=0.2)) as pool:
+        with pytest.raises(StoresUnavailable):
+            await pool.fetch("SELECT 1")
+
+
+async def test_a_standby_says_nothing_about_sequences(pool: Pool) -> None:
+    """It has no timeline of its own, and does not know what it has not been told yet."""
+    outbox = Outbox(pool)
+    assert len(await outbox.states()) == SHARDS
+    async with pool.connection() as connection:
+        await connection.execute(
+            b"CREATE OR REPLACE FUNCTION auth_timeline() RETURNS text LANGUAGE sql AS $$SELECT ''$$"
+        )
+    for read in (outbox.states(), outbox.state(0), outbox.renew(0, 0)):
+        with pytest.raises(StoresUnavailable, match="is a standby"):
+            await read
 
 
 HOT = [
