@@ -39,6 +39,7 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
         "error": '{"type": "error", "re": "{id}", "code": "{code}"}',
         "rules": RULES,
     },
+    "loud": {"protocol": "json", "error": json.dumps(["{code}", "!" * 10_000]), "rules": RULES},
     "closing": {"protocol": "json", "refused": "close", "rules": RULES},
     "rpc": {"protocol": "json-rpc", "rules": RULES},
     "filtered": {
@@ -249,16 +250,16 @@ async def test_who_reads_no_answers_is_not_read(start: Start) -> None:
     async with relayed(start) as (whole, echo):
         peer = await Peer.connect(whole.url)
         bearer = f"Authorization: Bearer {whole.tokens['carol']}"
-        assert (await peer.open("/json/1", bearer)).startswith(b"HTTP/1.1 101 ")
-        many = frame(TEXT, b'{"type":"stop"}') * 1000
+        assert (await peer.open("/loud/1", bearer)).startswith(b"HTTP/1.1 101 ")
+        # 40 MB of them, far more than the kernel keeps, for 200 MB of answers.
+        filler = b" " * 2000
+        message = frame(TEXT, b'{"type":"stop"' + filler + b"}")
         sent = 0
         with pytest.raises(TimeoutError):
-            while sent < 3_000_000:
-                async with asyncio.timeout(3):
-                    await peer.send(many)
-                    sent += 1000
-        # What the kernel's buffers hold, ours, and a read or two.
-        assert sent < 1_000_000
+            while sent < 20_000:
+                async with asyncio.timeout(2):
+                    await peer.send(message)
+                    sent += 1
         answered = 0
         while answered < sent:
             assert b"forbidden" in (await peer.frame())[1]
