@@ -7,12 +7,14 @@ from sidecar.assembly.deciding import Deciding
 from sidecar.assembly.messages import MessageGates
 from sidecar.clock import Sweeper
 from sidecar.forward.connection import reset
+from sidecar.forward.exchange import Exchange
 from sidecar.forward.pool import UpstreamPool
 from sidecar.listen.server import SidecarServer
 from sidecar.pipeline import Pipeline
 from sidecar.relay.lives import Lives
 from sidecar.relay.opening import Relay
 from sidecar.relay.session import Session
+from sidecar.relay.streams import Streams
 from sidecar.settings.schema import Root
 from sidecar.telemetry import names
 
@@ -64,6 +66,11 @@ async def relaying(
     forwarder.switches = relay
     server.relays = relay
     deciding.follower.changed = lives.heard
+
+    def under_way() -> list[Exchange]:
+        return [exchange for pool in pools.values() for exchange in pool.under_way()]
+
+    relay.streams = Streams(lives, under_way, sweeper, relay.now)
     try:
         yield relay
     finally:
@@ -94,3 +101,5 @@ class RelayMetrics:
             (names.WEBSOCKET_BYTES, lambda: relay.counts.octets),
             (names.WEBSOCKET_CLOSES, lambda: relay.counts.closes),
         ]
+        streams = relay.streams
+        self.counters = [(names.RESPONSES_ENDED, {} if streams is None else streams.ended)]

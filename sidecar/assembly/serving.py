@@ -197,6 +197,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
                 (names.READS, deciding.tiers.counts),
                 (names.READS_AHEAD, deciding.anticipation.counts if deciding.anticipation else {}),
                 (names.ADMIN_CALLS, {} if api is None else api.outcomes),
+                *of_relay.counters,
             ],
             [(names.NEWS_LAG, deciding.watch.lag), *of_relay.histograms],
             [

@@ -83,6 +83,11 @@ class UpstreamConnection(asyncio.Protocol):
     # -- Towards the exchange ---------------------------------------------------------------
 
     @property
+    def exchange(self) -> "Exchange | None":
+        """The one it carries."""
+        return self._exchange
+
+    @property
     def is_open(self) -> bool:
         """Whether it can still be written to."""
         return self._transport is not None and not self._transport.is_closing()

@@ -60,6 +60,16 @@ class Client(Protocol):
         """Give the connection away, for it is no longer HTTP; None where it is gone."""
 
 
+class Guard(Protocol):
+    """Who is asked about a response that lasts (`relay.streams`)."""
+
+    def admits(self, payload: bytes, *, ended: bool) -> bool:
+        """Whether a part may go on now; where it may later, it is given to `relay` again."""
+
+    def left(self) -> None:
+        """The response is over."""
+
+
 class Forwarder:
     """What all exchanges share.
 
@@ -136,8 +146,11 @@ class Exchange:
         "_connection",
         "_early",
         "_forwarder",
+        "_guard",
         "_head_out",
+        "_is_halted",
         "_is_held",
+        "_is_stalled",
         "_keep_alive",
         "_retried",
         "_waiting",
@@ -179,7 +192,10 @@ class Exchange:
         self._client = client
         self._connection: UpstreamConnection | None = None
         self._early: list[bytes] = []
+        self._guard: Guard | None = None
+        self._is_halted = False
         self._is_held = False
+        self._is_stalled = False
         self._head_out = b""
         self._chunks_out = False
         # What a client sends behind a handshake is meant for a WebSocket, whatever becomes of it.
@@ -293,13 +309,43 @@ class Exchange:
 
     def client_paused(self) -> None:
         """The client does not keep up with the response."""
+        self._is_stalled = True
         if self._connection is not None:
             self._connection.pause()
 
     def client_resumed(self) -> None:
         """The client reads again."""
-        if self._connection is not None:
+        self._is_stalled = False
+        if self._connection is not None and not self._is_halted:
             self._connection.resume()
+
+    # -- From its guard ---------------------------------------------------------------------
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a guard is asked before parts of the response go on."""
+        return self._guard is not None
+
+    def guard_by(self, guard: Guard) -> None:
+        """Ask `guard` from now on."""
+        self._guard = guard
+
+    def hold(self) -> None:
+        """Take no more from the upstream until `release`."""
+        self._is_halted = True
+        if self._connection is not None:
+            self._connection.pause()
+
+    def release(self) -> None:
+        """Take more again."""
+        self._is_halted = False
+        if self._connection is not None and not self._is_stalled:
+            self._connection.resume()
+
+    def break_off(self, denial: Denial) -> None:
+        """The response is not permitted any more: an abort, never a clean end (PROMISES 15)."""
+        self._drop_connection()
+        self.refuse(denial)
 
     # -- From the upstream ------------------------------------------------------------------
 
@@ -397,7 +443,9 @@ class Exchange:
         """A part of the response's body; `ended` with the last."""
         if ended:
             self._connection = None
-        if self.is_over:
+        if self.is_over or (
+            self._guard is not None and not self._guard.admits(payload, ended=ended)
+        ):
             return
         self.bytes_out += len(payload)
         if self._chunks_out:
@@ -455,6 +503,8 @@ class Exchange:
         if self._waiting is not None:
             self._waiting.leave()
             self._waiting = None
+        if self._guard is not None:
+            self._guard.left()
         self._forwarder.ended(self)
         if broken:
             self._client.abort()

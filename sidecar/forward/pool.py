@@ -208,6 +208,11 @@ class UpstreamPool:
                     Reason.UPSTREAM_UNAVAILABLE, retry_after=self.fuse.retry_after(now)
                 )
 
+    def under_way(self) -> "list[Exchange]":
+        """The exchanges that have a connection."""
+        found = (connection.exchange for connection in self._all)
+        return [exchange for exchange in found if exchange is not None]
+
     def for_handshakes(self) -> "UpstreamPool":
         """A pool of its own for handshakes: each gets a new connection, and none is used again.
 

@@ -230,6 +230,10 @@ class Lives:
             life.heard_at = life.heard_at or published
             self._queue(life, first=is_of_one)
 
+    def look_at(self, life: Life) -> None:
+        """Look at it soon."""
+        self._queue(life)
+
     def _queue(self, life: Life, *, first: bool = False) -> None:
         if life.is_queued and not first:
             return

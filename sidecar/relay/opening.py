@@ -20,6 +20,7 @@ from sidecar.relay.lives import Lives
 from sidecar.relay.reader import Reader
 from sidecar.relay.reauthentication import Fresh
 from sidecar.relay.session import Session
+from sidecar.relay.streams import Streams
 from sidecar.settings.schema import Deadlines
 
 
@@ -76,6 +77,7 @@ class Relay:
 
     Attributes:
         counts: what is counted.
+        streams: finds responses that last; None where nobody looks.
         now: the loop's clock.
         reset: ends a connection so that this is no proper end.
     """
@@ -103,6 +105,7 @@ class Relay:
         self._ended = ended
         self._sweeper = sweeper
         self._sessions: set[Session] = set()
+        self.streams: Streams | None = None
 
     def __len__(self) -> int:
         return len(self._sessions)
