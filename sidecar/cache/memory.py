@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from sidecar.cache.by_tenant import ByTenant, Key
 from sidecar.cache.lifetimes import Lifetime
 from sidecar.cache.s3fifo import S3Fifo
 from sidecar.model.decision import Denial
@@ -41,12 +42,10 @@ from sidecar.model.reason import STATUS, Reason
 from sidecar.model.shard import SHARDS, shard_of
 from sidecar.settings.schema import Cache
 
-# How a fact is named within its region. Never the secret itself: digests for credentials.
-_Key = bytes | UserNeed | RolesNeed
 # What is kept; the monotonic instant from which on it is not used; the one from which on whoever
 # finds it has it read anew in the background; the place of its shard's lease.
 _Kept = tuple[Found | Denial, float, float, int]
-_Region = S3Fifo[_Key, _Kept]
+_Region = S3Fifo[Key, _Kept]
 
 # Refusals of tokens that a change of keys may turn around.
 _ENDED_BY_NEW_KEYS: Final = frozenset({Reason.UNKNOWN_KEY, Reason.BAD_SIGNATURE})
@@ -175,10 +174,10 @@ class Memory:
         self._lifetimes[TokenNeed] = Lifetime(start, shortest=start, longest=start)
         self._sessions: _Region = S3Fifo(sizes.sessions)
         self._tokens: _Region = S3Fifo(sizes.tokens)
-        self._users: _Region = S3Fifo(sizes.users)
+        self._users: ByTenant[_Kept] = ByTenant(sizes.users)
         self._role_graphs: _Region = S3Fifo(sizes.role_graphs)
         # One for all kinds: a flood of bad credentials evicts other bad ones, never good ones.
-        self._negative: _Region = S3Fifo(sizes.negative)
+        self._negative: ByTenant[_Kept] = ByTenant(sizes.negative)
 
     @property
     def lease_until(self) -> float:
@@ -216,8 +215,9 @@ class Memory:
             `Denial` it was refused with.
         """
         # The hot path, three calls for each request: `match` as in `_place` costs twice as much.
+        region: _Region
         kind = need.__class__
-        key: Any = need  # a _Key; what `kind` says of `need`, mypy cannot see
+        key: Any = need  # a Key; what `kind` says of `need`, mypy cannot see
         if kind is UserNeed:
             region = self._users
         elif kind is RolesNeed:
@@ -385,11 +385,9 @@ class Memory:
         self._negative.delete(key)
 
     def drop_tenant(self, tenant: str) -> None:
-        """Forget the users and the role graph of `tenant`. O(users in memory), and rare."""
-        for region in (self._users, self._negative):
-            for key in [key for key in region if isinstance(key, UserNeed)]:
-                if key.tenant == tenant:
-                    region.delete(key)
+        """Forget the users and the role graph of `tenant`. O(users of the tenant in memory)."""
+        self._users.delete_users(tenant)
+        self._negative.delete_users(tenant)
         self.drop(RolesNeed(tenant))
 
     def drop_tokens_of_key(self, issuer: str, key_ids_still_valid: AbstractSet[str]) -> None:
@@ -442,12 +440,12 @@ class Memory:
             "roles": self._lifetimes[RolesNeed].seconds,
         }
 
-    def _fall_due(self, need: Need, region: _Region, key: _Key, kept: _Kept) -> None:
+    def _fall_due(self, need: Need, region: _Region, key: Key, kept: _Kept) -> None:
         region.put(key, (kept[0], kept[1], _NEVER, kept[3]))
         if len(self._due) < _MOST_DUE:
             self._due.append(need)
 
-    def _find_negative(self, key: _Key, now: float) -> Found | Denial | None:
+    def _find_negative(self, key: Key, now: float) -> Found | Denial | None:
         kept = self._negative.get(key)
         if kept is None:
             return None
@@ -460,7 +458,7 @@ class Memory:
             return kept[0]
         return None
 
-    def _place(self, need: Need) -> tuple[_Region, _Key]:
+    def _place(self, need: Need) -> tuple[_Region, Key]:
         match need:
             case SessionNeed(digest=digest):
                 return self._sessions, digest

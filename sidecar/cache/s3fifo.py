@@ -138,6 +138,7 @@ class S3Fifo(Generic[K, V]):
             self._evict()
         entry = _Entry(key, value)
         self._entries[key] = entry
+        self._came(key)
         if hash(key) in self._ghosts:
             del self._ghosts[hash(key)]
             self._admit(entry)
@@ -150,6 +151,7 @@ class S3Fifo(Generic[K, V]):
         entry = self._entries.pop(key, None)
         if entry is None:
             return False
+        self._went(key)
         # It stays in its queue as a tombstone: taking it out of the middle would be O(n).
         entry.alive = False
         entry.value = None
@@ -206,6 +208,13 @@ class S3Fifo(Generic[K, V]):
         del self._entries[entry.key]
         entry.alive = False
         self.evictions += 1
+        self._went(entry.key)
+
+    def _came(self, key: K) -> None:
+        """`key` is new: for kinds that keep keys in another order, too."""
+
+    def _went(self, key: K) -> None:
+        """`key` was deleted or evicted; `clear` does not tell."""
 
     def _remember(self, key: K) -> None:
         self._ghosts[hash(key)] = None
