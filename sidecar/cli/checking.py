@@ -69,7 +69,8 @@ def check_messages(examination: Examination, *, load_hooks: bool = False) -> Non
     ]  # fmt: skip
     if not ruled:
         return
-    from sidecar.relay.message.compilation import MessagesError, compile_messages  # noqa: PLC0415
+    from sidecar.relay.message.compilation import compile_messages  # noqa: PLC0415
+    from sidecar.relay.message.problems import MessagesError  # noqa: PLC0415
 
     for place, rule in ruled:
         if findings.within(place):

@@ -1,17 +1,16 @@
 """From a route's `websocket.messages` to its policy, with all that is wrong told at once."""
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
 from sidecar.relay.gate import Direction
 from sidecar.relay.message.graphql import NEXT, SUBSCRIBE
 from sidecar.relay.message.hook import HookError, load_hook, parse_hook
-from sidecar.relay.message.pattern import Pattern, PatternError
+from sidecar.relay.message.pattern import Pattern
 from sidecar.relay.message.plain import ErrorTemplate, Hook
-from sidecar.relay.message.pointer import Pointer, PointerError
 from sidecar.relay.message.policy import GRAPHQL, MessagePolicy
+from sidecar.relay.message.problems import MessagesError, Place, Problems
 from sidecar.relay.message.refusal import UnreadableError
 from sidecar.relay.message.rule_checks import (
     registered_documents,
@@ -19,7 +18,6 @@ from sidecar.relay.message.rule_checks import (
     wrong_with_graphql,
 )
 from sidecar.relay.message.rules import Rule, RuleSet
-from sidecar.relay.message.value import read_constant
 from sidecar.route.template import TemplateError, check_resource
 from sidecar.settings.schema import MessageRule, Messages, RouteRule
 
@@ -28,34 +26,6 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\*?\}")
 _HEADERS: Final = "headers"
 _BODY: Final = "body"
-
-# Keys and indexes below `messages`.
-Place = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MessageProblem:
-    """One thing wrong with the rules.
-
-    Attributes:
-        place: where, below ``websocket.messages``.
-        message: for the author of the rules.
-    """
-
-    place: Place
-    message: str
-
-
-class MessagesError(ValueError):
-    """The rules make no policy.
-
-    Attributes:
-        problems: everything that is wrong.
-    """
-
-    def __init__(self, problems: Sequence[MessageProblem]) -> None:
-        super().__init__("; ".join(f"{_written(each.place)}: {each.message}" for each in problems))
-        self.problems = tuple(problems)
 
 
 def compile_messages(route: RouteRule, *, load_hooks: bool = True) -> MessagePolicy:
@@ -82,7 +52,7 @@ class _Building:
         self.is_public = route.access == "public"
         self.longest_bytes = route.websocket.read_bytes if route.websocket else 0
         self.of_route = tuple(found[1] for found in _PARAMETER.finditer(route.path))
-        self.problems: list[MessageProblem] = []
+        self.problems = Problems()
 
     def policy(self, *, load_hooks: bool) -> MessagePolicy:
         settings = self.settings
@@ -90,8 +60,8 @@ class _Building:
         hook = self._hook(load_hooks=load_hooks)
         rules = [self._rule(index, rule) for index, rule in enumerate(settings.rules)]
         self._unreachable()
-        if self.problems:
-            raise MessagesError(self.problems)
+        if self.problems.found:
+            raise MessagesError(self.problems.found)
         sound = tuple(rule for rule in rules if rule is not None)
         unknown = {
             Direction.CLIENT: settings.unknown,
@@ -109,14 +79,11 @@ class _Building:
             reads_bodies=any(place.first == _BODY for place in places),
         )
 
-    def _wrong(self, message: str, *place: str | int) -> None:
-        self.problems.append(MessageProblem(place, message))
-
     def _settings(self) -> ErrorTemplate | None:
         """What belongs to one protocol only."""
         settings = self.settings
         if settings.longest_bytes > self.longest_bytes:
-            self._wrong(
+            self.problems.add(
                 f"longer messages than websocket.read_bytes ({self.longest_bytes}) never get here",
                 "longest_bytes",
             )
@@ -126,59 +93,63 @@ class _Building:
             ("id_pointer", settings.id_pointer is not None),
         ):
             if given and settings.protocol != "json":
-                self._wrong("is for protocol `json` only", key)
+                self.problems.add("is for protocol `json` only", key)
             elif given:
-                self._pointer(getattr(settings, key), key)
+                self.problems.pointer(getattr(settings, key), key)
         if settings.subscribe_headers and settings.protocol != "stomp":
-            self._wrong("is for protocol `stomp` only", "subscribe_headers")
+            self.problems.add("is for protocol `stomp` only", "subscribe_headers")
         if settings.protocol == GRAPHQL and settings.unknown == "allow":
-            self._wrong("then operations that no rule lists would pass, too", "unknown")
+            self.problems.add("then operations that no rule lists would pass, too", "unknown")
         if settings.error is None:
             if settings.protocol in {"json", "hook"} and settings.refused == "reply":
-                self._wrong(
+                self.problems.add(
                     "without `error` nobody can be told: give one, or drop or close", "refused"
                 )
             return None
         if settings.protocol not in {"json", "hook"}:
-            self._wrong("is for protocols without error messages of their own", "error")
+            self.problems.add("is for protocols without error messages of their own", "error")
         try:
             return ErrorTemplate(settings.error)
         except UnreadableError as wrong:
-            self._wrong(f"must be JSON: {wrong}", "error")
+            self.problems.add(f"must be JSON: {wrong}", "error")
             return None
 
     def _hook(self, *, load_hooks: bool) -> Hook | None:
         name = self.settings.hook
         if name is None:
             if self.settings.protocol == "hook":
-                self._wrong("protocol `hook` needs one: 'module:function'", "hook")
+                self.problems.add("protocol `hook` needs one: 'module:function'", "hook")
             return None
         if self.settings.protocol != "hook":
-            self._wrong("is for protocol `hook` only", "hook")
+            self.problems.add("is for protocol `hook` only", "hook")
             return None
         try:
             parse_hook(name)
             return load_hook(name) if load_hooks else None
         except HookError as wrong:
-            self._wrong(str(wrong), "hook")
+            self.problems.add(str(wrong), "hook")
             return None
 
     def _rule(self, index: int, rule: MessageRule) -> Rule | None:
-        before = len(self.problems)
+        before = len(self.problems.found)
         at: Place = ("rules", index)
         for key, message in (*wrong_with(rule), *self._wrong_for_protocol(rule)):
-            self._wrong(message, *at, key)
-        type_pattern = self._pattern(rule.type, *at, "type")
-        topic = None if rule.topic is None else self._pattern(rule.topic, *at, "topic")
+            self.problems.add(message, *at, key)
+        type_pattern = self.problems.pattern(rule.type, *at, "type")
+        topic = None if rule.topic is None else self.problems.pattern(rule.topic, *at, "topic")
         where = [
-            (self._pointer(place, *at, "where", place), self._constant(asked, *at, "where", place))
+            (
+                self.problems.pointer(place, *at, "where", place),
+                self.problems.constant(asked, *at, "where", place),
+            )
             for place, asked in rule.where.items()
         ]
         fields = [
-            (name, self._pointer(place, *at, "fields", name)) for name, place in rule.fields.items()
+            (name, self.problems.pointer(place, *at, "fields", name))
+            for name, place in rule.fields.items()
         ]
         self._names(rule, at, type_pattern, topic)
-        if len(self.problems) > before or type_pattern is None:
+        if len(self.problems.found) > before or type_pattern is None:
             return None
         return Rule(
             index=index,
@@ -201,23 +172,25 @@ class _Building:
         seen = set(self.of_route)
         for name in captured:
             if name in seen:
-                self._wrong(f"'{name}' is the name of something else already", *at, "topic")
+                self.problems.add(f"'{name}' is the name of something else already", *at, "topic")
             seen.add(name)
         for name in rule.fields:
             if _NAME.fullmatch(name) is None:
-                self._wrong("a name has letters, digits and `_`", *at, "fields", name)
+                self.problems.add("a name has letters, digits and `_`", *at, "fields", name)
             if name in seen:
-                self._wrong(f"'{name}' is the name of something else already", *at, "fields", name)
+                self.problems.add(
+                    f"'{name}' is the name of something else already", *at, "fields", name
+                )
             seen.add(name)
         if rule.resource is None:
             return
         try:
             check_resource(rule.resource, tuple(sorted(seen)))
         except TemplateError as wrong:
-            self._wrong(str(wrong).replace("the path has", "known are"), *at, "resource")
+            self.problems.add(str(wrong).replace("the path has", "known are"), *at, "resource")
         for name in rule.fields:
             if _NAME.fullmatch(name) and "{" + name + "}" not in rule.resource:
-                self._wrong(
+                self.problems.add(
                     "nothing is made of it: `resource` does not name it", *at, "fields", name
                 )
 
@@ -257,34 +230,8 @@ class _Building:
             if first is None:
                 first = taken.get((rule.direction, rule.type, None))
             if first is not None:
-                self._wrong(f"rules[{first}] decides about all of these", "rules", index, "type")
+                self.problems.add(
+                    f"rules[{first}] decides about all of these", "rules", index, "type"
+                )
             elif not rule.where and not rule.documents:
                 taken[rule.direction, rule.type, rule.topic] = index
-
-    def _pattern(self, text: str, *place: str | int) -> Pattern | None:
-        try:
-            return Pattern(text)
-        except PatternError as wrong:
-            self._wrong(str(wrong), *place)
-            return None
-
-    def _pointer(self, text: str, *place: str | int) -> Pointer | None:
-        try:
-            return Pointer(text)
-        except PointerError as wrong:
-            self._wrong(str(wrong), *place)
-            return None
-
-    def _constant(self, text: str, *place: str | int) -> tuple[str | int | bool | None] | None:
-        try:
-            return (read_constant(text),)
-        except ValueError as wrong:
-            self._wrong(str(wrong), *place)
-            return None
-
-
-def _written(place: Place) -> str:
-    text = ""
-    for step in place:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
-    return text

@@ -4,10 +4,11 @@ from typing import Any, Final
 
 import pytest
 
-from sidecar.relay.message.compilation import MessagesError, compile_messages
+from sidecar.relay.message.compilation import compile_messages
 from sidecar.relay.message.graphql import GraphqlReader
 from sidecar.relay.message.json_rpc import JsonRpcReader
 from sidecar.relay.message.plain import HookReader, PlainReader
+from sidecar.relay.message.problems import MessagesError
 from sidecar.relay.message.stomp import StompReader
 from sidecar.settings.schema import RouteRule
 from tests.cases.messages.world import policy_of, route_of
