@@ -25,8 +25,9 @@ import msgspec
 from sidecar.cache.by_tenant import ByTenant, Key
 from sidecar.cache.lifetimes import Lifetime
 from sidecar.cache.s3fifo import S3Fifo
+from sidecar.cache.sharing import Sharing
 from sidecar.model.decision import Denial
-from sidecar.model.facts import Fact, Session, VerifiedToken
+from sidecar.model.facts import Fact, Session, User, VerifiedToken
 from sidecar.model.need import (
     ABSENT,
     Absent,
@@ -126,6 +127,7 @@ class Memory:
         "_proven",
         "_role_graphs",
         "_sessions",
+        "_sharing",
         "_sizes",
         "_tokens",
         "_users",
@@ -157,6 +159,7 @@ class Memory:
         self._enabled = enabled
         self._ahead = ahead
         self._due: deque[Need] = deque()
+        self._sharing = Sharing()
         # Looked at after each hit, hence a list and no method.
         self._leases = [0.0] * SHARDS + [_NEVER]
         # How often anything of a shard was forgotten or replaced; the last is of tokens.
@@ -314,6 +317,10 @@ class Memory:
                 lifetime.changed()
         if self._negative.delete(key):
             self._changes[shard] += 1
+        if isinstance(found, Session):
+            self._sharing.session(found)
+        elif isinstance(found, User) and isinstance(need, UserNeed):
+            self._sharing.user(found, need)
         seconds = lifetime.seconds * self._stretch()
         refreshes = self._ahead and not isinstance(need, TokenNeed)
         due = now + _AHEAD * seconds if refreshes else _NEVER
