@@ -14,6 +14,7 @@ while ago. Refusal is a value and the default.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
 from typing import Final, Protocol
 
 from sidecar.audit.record import Closed, record_of, record_of_close
@@ -26,7 +27,7 @@ from sidecar.gate import Gate
 from sidecar.model.decision import Denial, Missing, Work
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.head import RequestHead
-from sidecar.model.need import Found, Need
+from sidecar.model.need import Found, Need, SessionNeed
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
 from sidecar.telemetry.meters import Meters
@@ -58,6 +59,13 @@ class Loader(Protocol):
         """Find `need` at the monotonic instant `now`; raises StoresUnavailable."""
 
 
+class Redeems(Protocol):
+    """Who knows tickets (`sync.tickets.Tickets`)."""
+
+    async def redeem(self, ticket: bytes, head: RequestHead, /) -> SessionNeed | None:
+        """The session that a ticket stands for; raises StoresUnavailable."""
+
+
 class Asker(Protocol):
     """On whose behalf a decision is made: an exchange, or a connection that is open already."""
 
@@ -77,6 +85,7 @@ class Pipeline:
         audit: gets a record of each exchange; None for none.
         audit_permits: whether permits are recorded, too.
         gate: asked before and after each decision; None where there is nothing to ask.
+        tickets: redeems tickets of handshakes; None where there are none.
     """
 
     def __init__(
@@ -89,6 +98,7 @@ class Pipeline:
         audit: AuditSink | None,
         audit_permits: bool,
         gate: Gate | None = None,
+        tickets: Redeems | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._loader = loader
@@ -97,6 +107,7 @@ class Pipeline:
         self._audit = audit
         self._audit_permits = audit_permits
         self._gate = gate
+        self._tickets = tickets
         self._loading: set[asyncio.Task[None]] = set()
         # One slice at a time, whoever it is for: between two of them the loop serves the others.
         self._working = asyncio.Lock()
@@ -105,11 +116,14 @@ class Pipeline:
         """Decide at once where memory knows enough: nearly always."""
         if self._gate is not None and self._is_settled(exchange, self._gate):
             return
+        if exchange.head.upgrade is not None and self._tickets is not None:
+            ticket = self._snapshot.credentials.ticket_of(exchange.head)
+            if ticket is not None:
+                self._spawn(self._redeem_and_decide(exchange, ticket, self._tickets))
+                return
         verdict = self._decide(exchange, {})
         if verdict.__class__ is Missing:
-            task = asyncio.create_task(self._load_and_decide(exchange, verdict))
-            self._loading.add(task)
-            task.add_done_callback(self._loading.discard)
+            self._spawn(self._load_and_decide(exchange, verdict))
         else:
             self._conclude(exchange, verdict)
 
@@ -131,6 +145,30 @@ class Pipeline:
         if isinstance(verdict, Missing):
             verdict = await self._settle(asker, verdict)
         return _unsettled(asker, verdict) if isinstance(verdict, Missing) else verdict
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
+
+    async def _redeem_and_decide(self, exchange: Exchange, ticket: bytes, tickets: Redeems) -> None:
+        """A ticket becomes the session that it stands for; then all is as always."""
+        head = exchange.head
+        try:
+            async with asyncio.timeout(self._load_seconds):
+                session = await tickets.redeem(ticket, head)
+        except (StoresUnavailable, TimeoutError) as error:
+            self._conclude(exchange, Denial(Reason.STORES_UNAVAILABLE, str(error)))
+            return
+        except Exception:  # noqa: BLE001 - whatever broke, the answer is a refusal
+            self._conclude(exchange, _broken(exchange))
+            return
+        if session is not None and head.upgrade is not None:
+            head.upgrade.presented, head.upgrade.ticket = session, True
+        verdict = self._decide(exchange, {})
+        if isinstance(verdict, Missing):
+            verdict = await self._settle(exchange, verdict)
+        self._conclude(exchange, verdict)
 
     async def facts(self, missing: Missing) -> dict[Need, Found | Denial]:
         """What is missing, within the bound; less of it where the stores do not answer in time."""

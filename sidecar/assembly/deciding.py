@@ -6,7 +6,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sidecar.accounts.sessions import Sessions
@@ -42,6 +42,7 @@ from sidecar.sync.poll import Poll
 from sidecar.sync.publisher import Publisher
 from sidecar.sync.redis_cache import RedisCache, open_client
 from sidecar.sync.relay import Relay
+from sidecar.sync.tickets import Tickets
 from sidecar.sync.tiers import Tiers
 from sidecar.sync.warming import Warmer
 from sidecar.sync.watch import Watch
@@ -65,6 +66,7 @@ class Deciding:
         news: keeps the lease; its `following` is set while memory may be used.
         keys: of issuers, and the verdict on tokens.
         sessions: issues and revokes sessions.
+        tickets: issues and redeems tickets of WebSocket handshakes.
         announcer: tells of changes that others make here, and waits for them.
         auditor: compares memory with the truth.
         warmer: loads favourites at the start; None without Redis.
@@ -80,6 +82,7 @@ class Deciding:
     news: Heart | Poll
     keys: Keys
     sessions: Sessions
+    tickets: Tickets
     announcer: Announcer
     auditor: Auditor
     warmer: Warmer | None
@@ -121,7 +124,15 @@ def own_routes() -> list[Route]:
         upstream=IN_PROCESS,
         access=Access.AUTHENTICATED,
     )
-    return [me, sign_out]
+    tickets = compile_route(
+        f"{PREFIX}tickets",
+        name="sidecar-tickets",
+        methods=["POST"],
+        upstream=IN_PROCESS,
+        access=Access.AUTHENTICATED,
+    )
+    # A ticket stands for the very session that was presented, so that has to be seen.
+    return [me, sign_out, replace(tickets, forward_credential=True)]
 
 
 @asynccontextmanager
@@ -243,6 +254,7 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
                 news=news,
                 keys=keys,
                 sessions=sessions,
+                tickets=Tickets(client, settings, credentials.websocket.ticket_seconds),
                 announcer=Announcer(publish, outbox, acknowledger),
                 auditor=auditor,
                 warmer=warmer,

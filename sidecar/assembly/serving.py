@@ -28,6 +28,7 @@ from sidecar.assembly.listening import (
 )
 from sidecar.assembly.log import begin_log
 from sidecar.assembly.relaying import RelayMetrics, relaying
+from sidecar.assembly.tickets import ticket_issuer
 from sidecar.assembly.watchdog import Watchdog
 from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.cache.memory import Memory, RegionStatistics
@@ -36,6 +37,7 @@ from sidecar.endpoints.admin import AdminEndpoints
 from sidecar.endpoints.admin_api import AdminApi
 from sidecar.endpoints.metrics import Metrics
 from sidecar.endpoints.own import OwnEndpoints
+from sidecar.endpoints.tickets import TicketEndpoint
 from sidecar.forward.answers import Answers
 from sidecar.forward.dial import Dialler
 from sidecar.forward.exchange import Forwarder
@@ -242,6 +244,7 @@ def _pipeline(
         audit=audit,
         audit_permits=root.audit.permits,
         gate=gate,
+        tickets=deciding.tickets,
     )
 
 
@@ -316,8 +319,10 @@ async def _own_endpoints(root: Root, deciding: Deciding) -> AsyncIterator[web.Ap
             return False
         return True
 
+    issue = ticket_issuer(deciding.snapshot, deciding.tickets)
+    tickets = TicketEndpoint(issue, root.credentials.websocket.ticket_parameter)
     runner = web.AppRunner(
-        OwnEndpoints(end_session, _cookie(root)).application(),
+        OwnEndpoints(end_session, _cookie(root), [tickets.add_to]).application(),
         access_log=None,
         lingering_time=0,
         keepalive_timeout=_IN_PROCESS_KEEP_ALIVE_SECONDS,

@@ -6,7 +6,7 @@ could claim to be anybody.
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -27,22 +27,31 @@ class OwnEndpoints:
     Args:
         end_session: revokes a session.
         cookie: name of the session cookie, cleared on signing out; ``""`` for none.
+        more: adds further endpoints.
     """
 
-    def __init__(self, end_session: EndSession, cookie: str) -> None:
+    def __init__(
+        self,
+        end_session: EndSession,
+        cookie: str,
+        more: Sequence[Callable[[web.Application], None]] = (),
+    ) -> None:
         self._end_session = end_session
         self._cookie = cookie
+        self._more = more
 
     def application(self) -> web.Application:
         """The application that serves them."""
         application = web.Application()
         application.router.add_get(PREFIX + "me", _me)
         application.router.add_post(PREFIX + "sign-out", self._sign_out)
+        for add in self._more:
+            add(application)
         return application
 
     async def _sign_out(self, request: web.Request) -> web.Response:
         """Revoke the session that was presented. A token is its issuer's to revoke."""
-        if not _is_same_origin(request):
+        if not is_same_origin(request):
             raise web.HTTPForbidden(text="signing out from another site is refused")
         session = unquote(request.headers["Sidecar-Session"])
         if not session:
@@ -74,7 +83,7 @@ async def _me(request: web.Request) -> web.Response:
     )
 
 
-def _is_same_origin(request: web.Request) -> bool:
+def is_same_origin(request: web.Request) -> bool:
     """Whether no other site made the browser send this (OWASP CSRF cheat sheet: fetch metadata).
 
     Programs that are no browsers send neither field, and no cookie by themselves either.
