@@ -48,6 +48,13 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
         "rules": [{"type": "*", "access": "route"}, FILTERED],
         "unknown_from_server": "allow",
     },
+    "hook": {
+        "protocol": "hook",
+        "hook": "tests.integration.whole.hooks:read",
+        "error": '["no", "{code}", "{id}"]',
+        "rules": [{"type": "MAKE", "permission": "orders:create",
+                   "resource": "orders/{order}", "fields": {"order": "/0"}}],
+    },
     "stomp": {
         "protocol": "stomp",
         "rules": [{"type": "SEND", "topic": "/shops/{id}", "permission": "orders:create",
@@ -196,6 +203,17 @@ async def test_stomp_is_told_in_stomp_and_ended(start: Start) -> None:
                     assert "\nreceipt-id:r1\n" in answer
                     assert await ended(socket) == 4403
         assert echo.got == [frame_text]
+
+
+async def test_a_hook_reads_what_nobody_else_can(start: Start) -> None:
+    async with relayed(start) as (whole, echo):
+        async with connected(whole, "bob", "/hook/1") as socket:
+            assert await said(socket, "MAKE 17") == "MAKE 17"
+            assert json.loads(await said(socket, "MAKE")) == ["no", "unclear-resource", 7]
+            assert json.loads(await said(socket, "raise")) == ["no", "internal-error", None]
+        async with connected(whole, "carol", "/hook/1") as socket:
+            assert json.loads(await said(socket, "MAKE 17")) == ["no", "not-granted", 7]
+        assert echo.got == ["MAKE 17"]
 
 
 async def test_graphql_by_document_and_subprotocol(start: Start) -> None:

@@ -63,6 +63,15 @@ def test_an_example(example: str, rules: list[Any], gives: str, message: str) ->
     assert label == gives
 
 
+def test_the_hook_of_the_documentation_reads() -> None:
+    text = (ROOT / "docs" / "websocket.md").read_text(encoding="utf-8")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    module: dict[str, Any] = {}
+    exec(code, module)  # noqa: S102 - our own documentation
+    (call,) = module["read"]("client", True, b"GET order 17")
+    assert (call.type, call.topic, call.fields, call.id) == ("GET", "order", {"name": "17"}, None)
+
+
 def test_the_documentation_names_all_codes() -> None:
     text = (ROOT / "docs" / "websocket.md").read_text(encoding="utf-8")
     assert [code for code in Refusal if f"`{code}`" not in text] == []

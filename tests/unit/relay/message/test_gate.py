@@ -8,7 +8,7 @@ from sidecar.authorize.subject import Subject
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.gate import MessageGate
-from sidecar.relay.message.refusal import WORDS, Refusal
+from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
 from tests.cases.messages.world import (
     gate_of,
     permit_of,
@@ -256,6 +256,15 @@ def test_long_resources_are_not_remembered() -> None:
     assert judge(gate, (message % "short").encode()) == "allow"
     assert judge(gate, (message % ("x" * 256)).encode()) == "allow"
     assert list(gate._remembered) == [("a:b", "r/short/1")]
+
+
+def test_readers_without_an_error_message_refuse_all_the_same() -> None:
+    reader = policy_of(DOCUMENT).reader()
+    refused = reader.refused([Call("read")], [Refusal.NOT_GRANTED])
+    assert refused == Drop("not-granted")
+    closed = reader.unreadable(UnreadableError("no JSON"))
+    assert isinstance(closed, Close)
+    assert closed.code == 4400
 
 
 def test_control_messages_that_a_rule_refuses_have_no_operation_to_tell() -> None:
