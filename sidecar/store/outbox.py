@@ -13,6 +13,16 @@ from sidecar.store.pool import Connection, Pool, describe
 
 # Any constant will do; it must differ from that of the migrations.
 _LEADER_LOCK: Final = 0x5CA1_0002
+# Whoever holds the role asks each second. From a process that does not any more, because it is
+# stopped or its host is gone, the server takes it back after this.
+_SILENT_SECONDS: Final = 5
+# Of a host that is gone the kernel knows; of a stopped process it answers for (tcp(7)).
+_NOTICE_HOST: Final = f"""
+SET tcp_keepalives_idle = 2; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3;
+SET tcp_user_timeout = {_SILENT_SECONDS * 1000}
+"""
+_NOTICE_PROCESS: Final = "SELECT set_config('idle_session_timeout', %s, false)"
+_HAS_NOTICE_PROCESS: Final = 140_000
 _STATE: Final = """
 SELECT shard, seq, redis_epoch, incarnation::text || '/' || auth_timeline() FROM auth_shard
 """
@@ -71,7 +81,18 @@ class Lead:
         try:
             async for _ in self._connection.notifies(timeout=seconds, stop_after=1):
                 pass
-            # A listener would not notice a dead server: it waits for news, and none come.
+        except (psycopg.Error, OSError) as error:
+            raise StoresUnavailable(describe(error)) from error
+        # A listener would not notice a dead server: it waits for news, and none come.
+        await self.keep()
+
+    async def keep(self) -> None:
+        """Shows the server that we are alive; it ends the role of who has not for seconds.
+
+        Raises:
+            StoresUnavailable: the connection is gone, and the role with it.
+        """
+        try:
             await self._connection.execute("SELECT 1")
         except (psycopg.Error, OSError) as error:
             raise StoresUnavailable(describe(error)) from error
@@ -163,6 +184,9 @@ def _of_primary(shard: int, seq: int, epoch: int, incarnation: str) -> ShardStat
 
 async def _take(connection: Connection) -> bool:
     try:
+        await connection.execute(_NOTICE_HOST.encode())
+        if connection.info.server_version >= _HAS_NOTICE_PROCESS:
+            await connection.execute(_NOTICE_PROCESS, (f"{_SILENT_SECONDS}s",))
         cursor = await connection.execute("SELECT pg_try_advisory_lock(%s)", (_LEADER_LOCK,))
         row = await cursor.fetchone()
         await connection.execute("LISTEN auth_outbox")

@@ -33,6 +33,10 @@ class Lead(Protocol):
         """Until something was committed, or `seconds` have passed."""
         ...
 
+    async def keep(self) -> None:
+        """Shows that we are alive. Raises `StoresUnavailable` when the role is lost."""
+        ...
+
 
 class Leadership(Protocol):
     """Where the role is had (`store.outbox.Outbox`). Both raise `StoresUnavailable`."""
@@ -86,7 +90,7 @@ class Relay:
         sweeps = 0
         while True:
             try:
-                await self._catch_up()
+                await self._catch_up(lead)
                 away = len(self._publisher.away)
                 self._tell(f"{away} of {SHARDS} shards cannot be told" if away else "")
             except (RedisError, OSError) as error:
@@ -97,11 +101,12 @@ class Relay:
             await lead.wait(SWEEP_SECONDS)
             heed_cancellation()
 
-    async def _catch_up(self) -> None:
-        """A page at a time, as long as something is missing; bounded, to look after the role."""
+    async def _catch_up(self, lead: Lead) -> None:
+        """A page at a time, as long as something is missing; after each, if the role is ours."""
         for _ in range(_PAGES):
             if not await self._publisher.catch_up():
                 return
+            await lead.keep()
 
     def _tell(self, why: str) -> None:
         """Once for each outage; its end for an empty text."""

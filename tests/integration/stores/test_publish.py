@@ -263,6 +263,78 @@ async def test_two_candidates_at_once_get_one_lead(outbox: Outbox) -> None:
         assert two is None
 
 
+async def test_a_leader_that_stands_still_loses_the_role(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is stopped: the kernel keeps the connection, and nobody asks on it any more."""
+    monkeypatch.setattr("sidecar.store.outbox._SILENT_SECONDS", 1)
+    async with outbox.lead() as stopped:
+        assert stopped is not None
+        async with asyncio.timeout(10):
+            while True:
+                async with outbox.lead() as other:
+                    if other is not None:
+                        break
+                await asyncio.sleep(0.05)
+        for notice in (stopped.keep(), stopped.wait(1.0)):
+            with pytest.raises(StoresUnavailable):
+                await notice
+
+
+async def test_the_server_notices_when_the_host_of_the_leader_is_gone(pool: Pool) -> None:
+    async with Outbox(pool).lead() as lead:
+        assert lead is not None
+        cursor = await lead._connection.execute(
+            "SELECT name, setting FROM pg_settings WHERE name LIKE 'tcp_keepalives%'"
+            " OR name IN ('tcp_user_timeout', 'idle_session_timeout')"
+        )
+        settings: dict[str, str] = dict(await cursor.fetchall())
+    assert settings == {
+        "idle_session_timeout": "5000",
+        "tcp_keepalives_count": "3",
+        "tcp_keepalives_idle": "2",
+        "tcp_keepalives_interval": "1",
+        "tcp_user_timeout": "5000",
+    }
+
+
+async def test_who_lost_the_role_stops_after_the_page_under_way() -> None:
+    class Busy:
+        pages = 0
+        away: frozenset[int] = frozenset()
+
+        async def catch_up(self) -> int:
+            self.pages += 1
+            return 1000
+
+    class Lost:
+        async def wait(self, seconds: float) -> None:
+            raise AssertionError(seconds)
+
+        async def keep(self) -> None:
+            raise StoresUnavailable("the connection was ended")
+
+    class Once:
+        asked = 0
+        again = asyncio.Event()
+
+        @asynccontextmanager
+        async def lead(self) -> AsyncIterator[Lost | None]:
+            self.asked += 1
+            if self.asked > 1:
+                self.again.set()
+            yield Lost() if self.asked == 1 else None
+
+        async def prune(self) -> None: ...
+
+    busy, once = Busy(), Once()
+    relay = Relay(busy, once, jitter=lambda: -0.499)  # type: ignore[arg-type]  # a fake
+    async with running(relay), asyncio.timeout(10):
+        await once.again.wait()
+        assert not relay.leading.is_set()
+    assert busy.pages == 1
+
+
 async def test_the_relay_survives_the_loss_of_its_connection(
     pool: Pool, acme: str, publisher: Publisher, l2: RedisCache, outbox: Outbox,
     monkeypatch: pytest.MonkeyPatch,
@@ -296,6 +368,8 @@ async def test_the_relay_survives_a_redis_that_is_away(outbox: Outbox) -> None:
         async def wait(self, seconds: float) -> None:
             assert seconds > 0
             await asyncio.sleep(0)
+
+        async def keep(self) -> None: ...
 
     class Free:
         pruned = 0
