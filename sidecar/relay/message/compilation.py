@@ -16,6 +16,7 @@ from sidecar.relay.message.rule_checks import (
     registered_documents,
     wrong_with,
     wrong_with_graphql,
+    wrong_with_stomp,
 )
 from sidecar.relay.message.rules import Rule, RuleSet
 from sidecar.route.template import TemplateError, check_resource
@@ -24,7 +25,6 @@ from sidecar.settings.schema import MessageRule, Messages, RouteRule
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Parameters of a path template that was compiled elsewhere.
 _PARAMETER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\*?\}")
-_HEADERS: Final = "headers"
 _BODY: Final = "body"
 
 
@@ -203,11 +203,7 @@ class _Building:
         ):
             yield "topic", "messages of this protocol have none (for `json`: give topic_pointer)"
         if protocol == "stomp":
-            for key in ("where", "fields"):
-                places = rule.where if key == "where" else rule.fields.values()
-                for place in places:
-                    if place.split("/")[1:2] not in ([_HEADERS], [_BODY]):
-                        yield key, "pointers of STOMP begin with /headers/ or /body"
+            yield from wrong_with_stomp(rule)
         if protocol == GRAPHQL:
             yield from wrong_with_graphql(rule, self.settings.rules)
         elif rule.documents or rule.any_document:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from sidecar.relay.message.graphql import NEXT, SUBSCRIBE
+from sidecar.relay.message.value import read_constant
 from sidecar.settings.schema import MessageRule
 
 # As in `sidecar.route.rules`: one action, named in full.
@@ -61,3 +62,22 @@ def registered_documents(topic: str, rules: Iterable[MessageRule]) -> frozenset[
         if rule.type == SUBSCRIBE and rule.topic == topic
         for digest in rule.documents
     )
+
+
+def wrong_with_stomp(rule: MessageRule) -> Iterator[tuple[str, str]]:
+    """Pointers lead to headers, which are text, or into the body."""
+    for key, places in (("where", tuple(rule.where)), ("fields", tuple(rule.fields.values()))):
+        for place in places:
+            if place.split("/")[1:2] not in (["headers"], ["body"]):
+                yield key, "pointers of STOMP begin with /headers/ or /body"
+    for place, asked in rule.where.items():
+        if place.startswith("/headers/") and not _is_text(asked):
+            yield "where", f"headers are text: write '\"{asked}\"'"
+
+
+def _is_text(asked: str) -> bool:
+    try:
+        return isinstance(read_constant(asked), str)
+    except ValueError:
+        # Told elsewhere.
+        return True

@@ -51,7 +51,8 @@ _OF_SUBSCRIBE: Final = frozenset(
 )
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _LINE_ENDS: Final = re.compile(rb"(?:\r?\n)*")
-_JSON: Final = re.compile(r"application/json(?:;[ -~]*)?", re.IGNORECASE | re.ASCII)
+# No other encoding: an application that honours it would read another body than we do.
+_JSON: Final = re.compile(r'application/json(?:; ?charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 _ONE_READING: Final = re.compile(r"[^\n\r\0\\:]*")
 
 

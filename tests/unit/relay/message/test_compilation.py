@@ -148,6 +148,18 @@ WRONG: Final[list[tuple[str, dict[str, Any], str, str]]] = [
         "rules[0].fields",
         "/headers/",
     ),
+    (
+        "a header that is a number",
+        rules(STOMP, {**FINE, "where": {"/headers/a": "3"}}),
+        "rules[0].where",
+        "write '\"3\"'",
+    ),
+    (
+        "a header that is no constant",
+        rules(STOMP, {**FINE, "where": {"/headers/a": '"3'}}),
+        "rules[0].where./headers/a",
+        "string of JSON",
+    ),
     ("unlisted operations", {**GRAPHQL, "unknown": "allow"}, "unknown", "would pass"),
     (
         "no documents",
