@@ -20,6 +20,10 @@ SCHEMA: Final = 2
 COMPRESS_BYTES: Final = 2048
 # A role graph of 500 roles with 80 rules each has 1.5 MB; what is larger is read from PostgreSQL.
 LARGEST_BYTES: Final = 4 * 1024 * 1024
+# A user with more grants is read from PostgreSQL, whose answer is decoded in slices. Decoded in one
+# piece, as values of Redis are, a hundred thousand stop the loop for 20 to 50 ms, and encoding them
+# for another 20; these take about 1 ms. Counted, because bytes are known only after encoding.
+MOST_GRANTS: Final = 5_000
 
 _PLAIN: Final = b"\x00"
 _ZSTD: Final = b"\x01"
@@ -152,6 +156,8 @@ def _rest(need: StoreNeed) -> str:
 
 def encode_fact(key: bytes, fact: StoreFact, head: Head) -> bytes | None:
     """`fact` in its envelope, as it is stored under `key`; None when it is too large."""
+    if isinstance(fact, User) and len(fact.roles) + len(fact.rules) > MOST_GRANTS:
+        return None
     envelope = Envelope(
         SCHEMA, head.epoch, head.seq, fact.version, _digest(key, head), _encoder.encode(fact)
     )

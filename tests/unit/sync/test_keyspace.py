@@ -1,11 +1,20 @@
 """Messages between releases, and values of other lives: nothing is missed, nothing mistaken."""
 
 import msgspec
+import pytest
 
 from sidecar.model.change import Change, ChangeKind
-from sidecar.model.facts import User
+from sidecar.model.facts import Effect, RoleGrant, Rule, RuleGrant, User
 from sidecar.model.need import UserNeed
-from sidecar.sync.keyspace import Head, News, decode_fact, decode_news, encode_fact, encode_news
+from sidecar.sync.keyspace import (
+    MOST_GRANTS,
+    Head,
+    News,
+    decode_fact,
+    decode_news,
+    encode_fact,
+    encode_news,
+)
 
 CHANGE = Change(3, 7, ChangeKind.SESSION, "acme", "ann", 7, b"digest")
 
@@ -50,3 +59,20 @@ def test_a_value_of_another_life_of_postgresql_is_a_miss() -> None:
     assert decode_fact(b"key", need, blob, head) == fact
     assert decode_fact(b"other", need, blob, head) is None
     assert decode_fact(b"key", need, blob, Head(7, 2, 5, "two")) is None
+
+
+@pytest.mark.parametrize(("roles", "is_kept"), [(MOST_GRANTS - 10, True), (MOST_GRANTS - 9, False)])
+def test_a_user_with_very_many_grants_is_left_to_postgresql(roles: int, *, is_kept: bool) -> None:
+    """Decoding them in one piece would stop the loop; both kinds of grants count."""
+    need, head = UserNeed("acme", "ann"), Head(7, 2, 5, "one")
+    fact = User(
+        version=5,
+        tenant="acme",
+        subject="ann",
+        roles=tuple(RoleGrant(f"role-{each}") for each in range(roles)),
+        rules=tuple(RuleGrant(Rule(Effect.ALLOW, f"orders:{each}")) for each in range(10)),
+    )
+    blob = encode_fact(b"key", fact, head)
+    assert (blob is not None) == is_kept
+    if blob is not None:
+        assert decode_fact(b"key", need, blob, head) == fact
