@@ -13,7 +13,7 @@ class Confirmation(NamedTuple):
         member: 128 random bits of the process (R7).
         watermark: the highest sequence it had applied without a gap.
         epoch: the epoch it was served in.
-        age: seconds since it was served, by Redis's clock.
+        age: seconds since it was served, by Redis's clock; for people, because that may leap.
     """
 
     member: str
@@ -75,8 +75,9 @@ def standing(
         return Standing(False, (), (), "Redis cannot vouch for its content")
     if answer.head < seq or published_for < 0:
         return Standing(False, (), (), "Redis has not been told yet")
-    # Whoever has been silent for longer than a lease holds none.
-    live = [each for each in members if each.age <= longest]
+    # Also whoever has been silent for long: that it holds no lease is known by our own clock only,
+    # once a lease has passed since Redis was told.
+    live = tuple(members)
     confirmed = tuple(
         each.member for each in live if each.epoch == answer.epoch and each.watermark >= seq
     )

@@ -105,7 +105,11 @@ class RedisShards:
     async def heads(self) -> dict[int, Head | None]:
         """The heads of all shards whose server answers; None where it cannot vouch for them."""
         return await self._heads(
-            _HEADS, [ShardCall(shard, [self.keys.head(shard)]) for shard in range(SHARDS)]
+            _HEADS,
+            [
+                ShardCall(shard, [self.keys.head(shard), self.keys.members(shard)])
+                for shard in range(SHARDS)
+            ],
         )
 
     async def beat(
@@ -154,6 +158,8 @@ class RedisShards:
         fields, pairs, now, begun = await self._calls.call(_MEMBERS, call)
         confirmations = []
         for member, words in zip(pairs[::2], pairs[1::2], strict=True):
+            if member == b"clock":
+                continue
             watermark, epoch, served = (int(word) for word in words.split())
             age = (int(now) - served) / 1000
             confirmations.append(Confirmation(member.decode(), watermark, epoch, age))

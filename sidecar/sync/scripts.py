@@ -48,6 +48,22 @@ end
 """
 )
 
+# The clock of a shard is the server's without its leaps: it goes on by what has passed since it was
+# read last, by two seconds at most, and never back. So whatever becomes of the server's time, all
+# that is reckoned by it comes later and never sooner. It is kept among the members: where they were
+# lost the shard is suspect, because nobody could be waited for who is not listed any more.
+# `clock_of` gives it in ms, and how it is written down; nil where it is lost or of another epoch.
+_CLOCK: Final = """
+local function clock_of(members, epoch, now)
+  local kept = redis.pcall('HGET', members, 'clock')
+  if type(kept) ~= 'string' then return nil end
+  local last, of, at = string.match(kept, '^(%d+) (%d+) (%d+)$')
+  if of ~= epoch then return nil end
+  at = string.format('%.0f', at + math.max(0, math.min(now - last, 2000)))
+  return at, string.format('%.0f', now) .. ' ' .. of .. ' ' .. at
+end
+"""
+
 # KEYS: head, value. -> [seq, epoch, floor, identity, incarnation] or nil, value
 READ: Final = (
     _KNOWN
@@ -66,11 +82,16 @@ return {known, redis.call('MGET', unpack(KEYS, 2))}
 """
 )
 
-# KEYS: the head of each shard. -> for each: [seq, epoch, floor, identity, incarnation] or nil
+# KEYS: head, members, for each shard.
+# -> for each: [seq, epoch, floor, identity, incarnation] or nil
 HEADS: Final = (
     _EACH
+    + _CLOCK
     + """
-return each(#KEYS, function(place, server) return head_of(KEYS[place], server) end)
+return each(#KEYS / 2, function(place, server)
+  local known = head_of(KEYS[2 * place - 1], server)
+  return known and clock_of(KEYS[2 * place], known[2], 0) and known or false
+end)
 """
 )
 
@@ -84,6 +105,30 @@ if known[2] ~= ARGV[2] then return 'epoch' end
 if known[1] ~= ARGV[1] then return 'head' end
 redis.call('SET', KEYS[2], ARGV[4], 'EX', ARGV[3])
 return 'done'
+"""
+)
+
+# The same for many of one shard.
+# KEYS: head, values. ARGV: seconds to live, then for each value: seq, epoch, value.
+# -> for each: done, suspect, epoch or head
+FILL_MANY: Final = (
+    _KNOWN
+    + """
+local answers = {}
+for i = 2, #KEYS do
+  local at = 3 * i - 4
+  if not known then
+    answers[i - 1] = 'suspect'
+  elseif known[2] ~= ARGV[at + 1] then
+    answers[i - 1] = 'epoch'
+  elseif known[1] ~= ARGV[at] then
+    answers[i - 1] = 'head'
+  else
+    redis.call('SET', KEYS[i], ARGV[at + 2], 'EX', ARGV[1])
+    answers[i - 1] = 'done'
+  end
+end
+return answers
 """
 )
 
@@ -150,10 +195,12 @@ if stored[1] and stored[2] then
   if known and epoch == tonumber(ARGV[4]) and seq >= tonumber(ARGV[3]) then return 0 end
 end
 local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('DEL', KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[1], 'seq', ARGV[3], 'epoch', ARGV[4], 'floor', ARGV[3],
   'identity', identity(), 'incarnation', ARGV[6],
-  'begun', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)))
+  'begun', now)
+redis.call('HSET', KEYS[3], 'clock', now .. ' ' .. ARGV[4] .. ' ' .. now)
 redis.call(ARGV[1], ARGV[2], ARGV[5])
 return 1
 """
@@ -167,16 +214,18 @@ return 1
 # -> for each: [seq, epoch, floor, identity, incarnation] or nil
 HEARTBEATS: Final = (
     _EACH
+    + _CLOCK
     + """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local served = string.format(' %.0f', now)
-local function prune(members)
+local function prune(members, now)
   for _ = 1, 256 do
     local sample, gone = redis.call('HRANDFIELD', members, -2, 'WITHVALUES'), 0
     for i = 1, #sample, 2 do
-      local at = tonumber(string.match(sample[i + 1], '(%d+)$'))
-      if now - at > tonumber(ARGV[2]) then gone = gone + redis.call('HDEL', members, sample[i]) end
+      local silent = now - string.match(sample[i + 1], '(%d+)$') > tonumber(ARGV[2])
+      if silent and sample[i] ~= 'clock' then
+        gone = gone + redis.call('HDEL', members, sample[i])
+      end
     end
     if gone == 0 then return end
   end
@@ -185,8 +234,11 @@ local function beat(place, server)
   local head, members = KEYS[2 * place - 1], KEYS[2 * place]
   local known = head_of(head, server)
   if not known then return false end
-  redis.call('HSET', members, ARGV[1], ARGV[2 + place] .. ' ' .. known[2] .. served)
-  if (time[2] + place) % 16 == 0 then prune(members) end
+  local at, clock = clock_of(members, known[2], now)
+  if not at then return false end
+  local confirmed = ARGV[2 + place] .. ' ' .. known[2] .. ' ' .. at
+  redis.call('HSET', members, ARGV[1], confirmed, 'clock', clock)
+  if (time[2] + place) % 16 == 0 then prune(members, at) end
   return known
 end
 return each(#KEYS / 2, beat)
@@ -195,14 +247,18 @@ return each(#KEYS / 2, beat)
 
 # A write as well: a master that was cut off must not vouch for what it no longer decides.
 # KEYS: head, members.
-# -> head as above or nil, [member, "watermark epoch served", ...], now and the epoch's begin in ms
+# -> head as above or nil, [member, "watermark epoch served", ...], now and the epoch's begin in ms;
+# `clock`, which is no member, is among them
 MEMBERS: Final = (
     _KNOWN
+    + _CLOCK
     + """
+if not known then return {false, {}, '0', false} end
 local time = redis.call('TIME')
-local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
-redis.call('HSET', KEYS[1], 'asked', now)
-return {known, redis.call('HGETALL', KEYS[2]), now, redis.call('HGET', KEYS[1], 'begun')}
+local at, clock = clock_of(KEYS[2], known[2], time[1] * 1000 + math.floor(time[2] / 1000))
+if not at then return {false, {}, '0', false} end
+redis.call('HSET', KEYS[2], 'clock', clock)
+return {known, redis.call('HGETALL', KEYS[2]), at, redis.call('HGET', KEYS[1], 'begun')}
 """
 )
 

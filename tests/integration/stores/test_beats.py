@@ -26,7 +26,8 @@ async def mixed(l2: RedisCache, redis_client: redis.asyncio.Redis) -> RedisCache
     await redis_client.delete(keys.head(SUSPECT))
     await redis_client.hset(keys.head(REPLACED), "identity", "a" * 40 + "/" + "b" * 40)
     await redis_client.hdel(keys.head(EPOCHLESS), "epoch")
-    await redis_client.set(keys.members(BROKEN), "not a hash")
+    await redis_client.delete(keys.head(BROKEN))
+    await redis_client.set(keys.head(BROKEN), "not a hash")
     return l2
 
 
@@ -43,7 +44,9 @@ async def _members(cache: RedisCache, client: redis.asyncio.Redis) -> dict[int, 
     for shard in set(range(16)) - {BROKEN}:
         served: Any = await client.hgetall(cache.keys.members(shard))
         found[shard] = {
-            member.decode(): text.decode().rpartition(" ")[0] for member, text in served.items()
+            member.decode(): text.decode().rpartition(" ")[0]
+            for member, text in served.items()
+            if member != b"clock"
         }
     return found
 
@@ -56,7 +59,7 @@ async def test_each_shard_is_answered_as_if_alone(
     members = await _members(mixed, redis_client)
     for shard in range(16):
         if shard != BROKEN:
-            await redis_client.delete(mixed.keys.members(shard))
+            await redis_client.hdel(mixed.keys.members(shard), ME)
     alone: dict[int, Head | None] = {}
     for shard, watermark in WATERMARKS.items():
         if shard == BROKEN:
@@ -76,8 +79,8 @@ async def test_what_is_wrong_with_a_shard_costs_that_shard(
     heads: dict[int, Head | None] = {
         shard: Head(10 + shard, 1 + shard, 10 + shard, f"life {shard}") for shard in range(16)
     } | dict.fromkeys(wrong)
-    assert await mixed.heads() == heads
     del heads[BROKEN]
+    assert await mixed.heads() == heads
     assert await mixed.beat(ME, WATERMARKS) == heads
     assert await _members(mixed, redis_client) == {
         shard: {}
@@ -113,6 +116,57 @@ async def test_silent_members_are_forgotten_and_no_others(
     for _ in range(10_000):
         await mixed.beat(ME, {0: 1, 15: 1})
         left = [set(await redis_client.hkeys(mixed.keys.members(shard))) for shard in (0, 15)]
-        if all(len(each) == 51 for each in left):
+        if all(len(each) == 52 for each in left):
             break
-    assert left == [{ME.encode(), *map(str.encode, silent)}] * 2
+    assert left == [{ME.encode(), b"clock", *map(str.encode, silent)}] * 2
+
+
+async def leap(client: redis.asyncio.Redis, cache: RedisCache, seconds: float) -> None:
+    """The server's time leaps: as seen from what it was when it was read last."""
+    last, epoch, at = (await client.hget(cache.keys.members(0), "clock") or b"").split()
+    read = int(last) - round(seconds * 1000)
+    await client.hset(cache.keys.members(0), "clock", f"{read} {int(epoch)} {int(at)}")
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("lost", ["deleted", "of another epoch", "not a hash"])
+async def test_where_the_members_are_lost_the_shard_is_suspect_until_it_begins_anew(
+    lost: str, mixed: RedisCache, redis_client: redis.asyncio.Redis
+) -> None:
+    """Whoever was listed may hold a lease, and could not be waited for."""
+    key = mixed.keys.members(0)
+    await mixed.beat(ME, {0: 7})
+    if lost == "of another epoch":
+        await redis_client.hset(key, "clock", "1 7 1")
+    else:
+        await redis_client.delete(key)
+    if lost == "not a hash":
+        await redis_client.set(key, "not a hash")
+    assert (await mixed.heads())[0] is None
+    assert await mixed.beat(ME, {0: 7}) == {0: None}
+    assert await mixed.members(0) == (None, 0.0, [])
+    assert await mixed.establish(ShardState(0, 10, 2, "life 0"))
+    assert (
+        (await mixed.beat(ME, {0: 7}))[0] == (await mixed.heads())[0] == Head(10, 2, 10, "life 0")
+    )
+    _, age, [confirmation] = await mixed.members(0)
+    assert (confirmation.member, confirmation.epoch) == (ME, 2)
+    assert age < 60
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(3600.0, 2.0), (1e9, 2.0), (-3600.0, 0.0)])
+async def test_a_leap_of_the_servers_time_makes_nothing_older_than_two_seconds_more(
+    seconds: float, most: float, mixed: RedisCache, redis_client: redis.asyncio.Redis
+) -> None:
+    """So nobody who lives is forgotten, and no epoch is taken for an old one."""
+    await mixed.beat(ME, {0: 7})
+    for _ in range(5):
+        _, before, _ = await mixed.members(0)
+        await leap(redis_client, mixed, seconds)
+        _, after, [confirmation] = await mixed.members(0)
+        assert after == pytest.approx(before + most)
+        assert 0 <= confirmation.age <= after
+    await leap(redis_client, mixed, seconds)
+    await mixed.beat(ME, {0: 7})
+    _, _, [confirmation] = await mixed.members(0)
+    assert confirmation.age < most + 60

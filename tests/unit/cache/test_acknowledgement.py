@@ -49,8 +49,12 @@ def test_one_has_not_confirmed(late: Confirmation) -> None:
     assert "1 sidecar" in found.why
 
 
-def test_whoever_is_silent_for_a_lease_holds_none() -> None:
-    assert ask(member("a"), member("gone", watermark=1, age=1.6)).applied
+@pytest.mark.parametrize("age", [1.6, 50.0, -3600.0])
+def test_whoever_is_silent_by_the_clock_of_redis_is_waited_for(age: float) -> None:
+    """Its clock may leap; the wait is by our own."""
+    gone = member("gone", watermark=1, age=age)
+    assert not ask(member("a"), gone).applied
+    assert ask(member("a"), gone, published_for=1.6).applied
 
 
 def test_after_a_lease_nobody_need_confirm() -> None:
