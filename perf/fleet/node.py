@@ -177,7 +177,7 @@ class Node:
         if not self._reaches:
             return
         for missing in self._follower.missing(self._time.now):
-            found = self._redis.replay(*missing)
+            found = self._redis.replay(missing.shard, missing.first, missing.last)
             now = self._time.now
             for news in found:
                 self._note(news)
