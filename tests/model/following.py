@@ -65,6 +65,9 @@ def _heartbeats(world: World, case: Case, at: int) -> Iterator[Step]:
 
 def _replays(world: World, case: Case, at: int) -> Iterator[Step]:
     """From the log or the outbox: what a sequence stands for never changes within a life."""
+    if case.scenario.slow:
+        yield from _slow_replays(world, case, at)
+        return
     me, name = world.sidecars[at], NAMES[at]
     missing = machines.missing(me)
     if missing is None or missing[1] > world.seq or me.incarnation != str(world.incarnation):
@@ -78,3 +81,18 @@ def _replays(world: World, case: Case, at: int) -> Iterator[Step]:
             f"{name} finds changes {missing[0]} to {missing[1]} nowhere, and forgets all",
             world.with_sidecar(at, machines.forget_all(me, case.rules)),
         )
+
+
+def _slow_replays(world: World, case: Case, at: int) -> Iterator[Step]:
+    """Stores that take long: anything may happen between the question and the answer."""
+    me, name = world.sidecars[at], NAMES[at]
+    if me.replay is None:
+        missing = machines.missing(me)
+        if missing is not None and missing[1] <= world.seq:
+            asks = world.with_sidecar(at, machines.begin_replay(me))
+            yield f"{name} asks for changes {missing[0]} to {missing[1]}", asks
+        return
+    first, last, _ = me.replay
+    for found, words in ((True, "is told"), (False, "is told nothing of")):
+        after = machines.replayed(me, case.scenario.concerns, case.rules, found=found)
+        yield f"{name} {words} changes {first} to {last}", world.with_sidecar(at, after)

@@ -33,6 +33,7 @@ class _Machines:
     def __init__(self, sidecar: Sidecar, rules: Rules) -> None:
         self.member, self.memory, self.beat = sidecar.member, sidecar.memory, sidecar.beat
         self.fill, self.doomed, self.rules = sidecar.fill, sidecar.doomed, rules
+        self.replay = sidecar.replay
         self.following = Following(L)
         for slot, kept in zip(SLOTS, sidecar.following, strict=True):
             setattr(self.following, slot, dict(kept) if isinstance(kept, frozenset) else kept)
@@ -66,6 +67,7 @@ class _Machines:
             self.doomed,
             self.fill,
             self.beat,
+            self.replay,
         )
 
     def request(self, owed: int) -> None:
@@ -111,14 +113,39 @@ class _Machines:
         elif verdict is Verdict.NEW_EPOCH:
             self.doom()
 
+    def begin_replay(self) -> None:
+        """The stores are asked for what is missing; they may take long."""
+        missing = self.following.missing(NOW, 0.0)
+        assert missing is not None
+        self.replay = (*missing, self.following.life)
+
+    def replayed(self, concerns: tuple[bool, ...], *, found: bool) -> None:
+        """The stores answer, with what there was when they were asked, or with nothing."""
+        replay, self.replay = self.replay, None
+        assert replay is not None
+        first, last, life = replay
+        if self.rules.r12_replay and life != self.following.life:
+            return
+        if not found:
+            self._forget_up_to(last)
+            return
+        for seq in range(first, last + 1):
+            if concerns[seq - 1]:
+                self.memory = NOTHING
+                self.doom()
+            self.following.hear(seq, NOW)
+
     def forget_all(self) -> None:
         """What is missing is nowhere to be had: nothing that is known holds (R5)."""
         missing = self.following.missing(NOW, 0.0)
         assert missing is not None
+        self._forget_up_to(missing[1])
+
+    def _forget_up_to(self, seq: int) -> None:
         self.memory = NOTHING
         if self.rules.r5_flush:
             self.doom()
-        self.following.skip_to(missing[1])
+        self.following.skip_to(seq)
 
     def land(self) -> None:
         """The answer arrives: keep it, hand it out, offer it to Redis."""
@@ -175,6 +202,22 @@ def forget_all(sidecar: Sidecar, rules: Rules) -> Sidecar:
     """See `_Machines.forget_all`."""
     machines = _Machines(sidecar, rules)
     machines.forget_all()
+    return machines.value()
+
+
+@cache
+def begin_replay(sidecar: Sidecar) -> Sidecar:
+    """See `_Machines.begin_replay`."""
+    machines = _Machines(sidecar, Rules())
+    machines.begin_replay()
+    return machines.value()
+
+
+@cache
+def replayed(sidecar: Sidecar, concerns: tuple[bool, ...], rules: Rules, *, found: bool) -> Sidecar:
+    """See `_Machines.replayed`."""
+    machines = _Machines(sidecar, rules)
+    machines.replayed(concerns, found=found)
     return machines.value()
 
 

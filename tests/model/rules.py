@@ -42,6 +42,7 @@ class Rules(NamedTuple):
         r8: Redis is read only under the lease.
         r12_scripts: writers, relays and who asks for an acknowledgement compare incarnations.
         r12_news: news of another incarnation does not move the watermark.
+        r12_replay: a replay that began in another life of PostgreSQL's data does nothing.
     """
 
     r1_scripts: bool = True
@@ -63,6 +64,7 @@ class Rules(NamedTuple):
     r8: bool = True
     r12_scripts: bool = True
     r12_news: bool = True
+    r12_replay: bool = True
 
 
 def without(*names: str) -> Rules:

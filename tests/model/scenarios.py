@@ -43,6 +43,19 @@ _RESTORED: Final = (
     "Redis serves a heartbeat of A",
     "the answer to its heartbeat reaches A",
 )
+# Sidecar A asks for a change that it missed, and PostgreSQL's data begin a new life meanwhile.
+_ASKED_BEFORE_THE_RESTORE: Final = (
+    "revocation 1 is committed",
+    "the writer tells Redis change 1",
+    "Redis serves a heartbeat of A",
+    "the answer to its heartbeat reaches A",
+    "A asks for changes 1 to 1",
+    "PostgreSQL is restored",
+    "a relay sees that Redis needs an epoch after 1",
+    "Redis begins epoch 2",
+    "Redis serves a heartbeat of A",
+    "the answer to its heartbeat reaches A",
+)
 SCENARIOS: Final = {
     "a start": Scenario(timely=True),
     "a warm memory": Scenario(warm=True, stored=True, timely=True),
@@ -90,6 +103,15 @@ SCENARIOS: Final = {
     ),
     "news of PostgreSQL's life before": Scenario(
         budget=Budget(commits=2, restores=1), warm=True, prelude=_RESTORED
+    ),
+    "a replay that outlives PostgreSQL's life": Scenario(
+        budget=Budget(commits=2, restores=1),
+        warm=True,
+        slow=True,
+        prelude=_ASKED_BEFORE_THE_RESTORE,
+    ),
+    "a slow replay": Scenario(
+        budget=Budget(commits=2), concerns=(True, False), warm=True, slow=True, timely=True
     ),
     "a restored PostgreSQL": Scenario(
         budget=Budget(commits=2, restores=1), warm=True, stored=True, timely=True

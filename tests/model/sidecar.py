@@ -68,6 +68,7 @@ class Sidecar(NamedTuple):
         doomed: the last flight that was doomed and has not landed.
         fill: on its way to Redis.
         beat: the heartbeat in the air.
+        replay: the one under way: first and last sequence, and the `Following.life` it began in.
     """
 
     member: int
@@ -78,6 +79,7 @@ class Sidecar(NamedTuple):
     doomed: Read | None = None
     fill: Fill | None = None
     beat: Heartbeat | None = None
+    replay: tuple[int, int, int] | None = None
 
     @property
     def leased(self) -> bool:

@@ -57,6 +57,7 @@ def test_with_all_rules_the_promises_hold(scenario: str) -> None:
         ("r8", "an isolated old master", 13),
         ("r12_scripts", "a restored PostgreSQL", 13),
         ("r12_news", "news of PostgreSQL's life before", 13),
+        ("r12_replay", "a replay that outlives PostgreSQL's life", 13),
     ],
 )
 def test_without_a_rule_a_promise_is_broken(rule: str, scenario: str, promise: int) -> None:

@@ -33,6 +33,7 @@ class Scenario(NamedTuple):
         warm: whether the sidecars begin with the subject in memory, under a lease.
         stored: whether Redis begins with the subject.
         forgetful: whether a replay may find nothing, neither in the log nor in the outbox.
+        slow: whether anything may happen while a replay asks the stores.
         hasty: whether relays may pause between seeing, asking PostgreSQL and telling Redis.
         own: whether the writer is sidecar A, which applies its change before Redis is told.
         timely: whether promise 14 is checked beside promise 13.
@@ -45,6 +46,7 @@ class Scenario(NamedTuple):
     warm: bool = False
     stored: bool = False
     forgetful: bool = False
+    slow: bool = False
     hasty: bool = False
     own: bool = False
     timely: bool = False
