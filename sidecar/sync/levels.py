@@ -5,7 +5,7 @@ batches where many come at once (`sync.batches`).
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, Protocol
@@ -25,6 +25,7 @@ _MOST: Final = 64
 # in Redis. A shard has batches of its own, because of a Cluster some servers may be away.
 _PRIMARY_AT_ONCE: Final = 4
 _SHARD_AT_ONCE: Final = 2
+_MOST_TO_FILL: Final = 4096
 
 
 class Tier(StrEnum):
@@ -122,6 +123,9 @@ class Levels:
         self._is_leased = is_leased
         self._tasks = tasks
         self._reached = [0] * SHARDS
+        # What waits to be given to Redis; beyond the most, the oldest is not.
+        self._to_fill: deque[_Fill] = deque(maxlen=_MOST_TO_FILL)
+        self._is_filling = False
         # Whether Redis did not answer when it was last asked.
         self._is_silent = False
         self._primary_batches: Batches[Reading] = Batches(
@@ -194,9 +198,21 @@ class Levels:
             if may_fill and reading.head is not None and not isinstance(fact, Absent):
                 fills.append(_Fill(reading.need, fact, reading.head))
         if fills and self.redis is not None:
-            task = asyncio.create_task(self._fill(self.redis, fills))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._to_fill += fills
+            # One batch after the other: whoever reads goes first.
+            if not self._is_filling:
+                self._is_filling = True
+                task = asyncio.create_task(self._fill_all(self.redis))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _fill_all(self, redis: RedisCache) -> None:
+        try:
+            while self._to_fill:
+                count = min(len(self._to_fill), _MOST)
+                await self._fill(redis, [self._to_fill.popleft() for _ in range(count)])
+        finally:
+            self._is_filling = False
 
     async def _fill(self, redis: RedisCache, fills: Sequence[_Fill]) -> None:
         """Give Redis what PostgreSQL answered after a miss at their heads (R4)."""

@@ -28,6 +28,7 @@ _BATCH: Final = 250
 _READ: Final = Script(scripts.READ)
 _READ_MANY: Final = Script(scripts.READ_MANY)
 _FILL: Final = Script(scripts.FILL)
+_FILL_MANY: Final = Script(scripts.FILL_MANY)
 _NOTE_USED: Final = Script(scripts.NOTE_USED)
 
 
@@ -85,36 +86,45 @@ class RedisCache(RedisShards):
 
     async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
         """Stores what PostgreSQL answered after a miss at `head`, or says why not (R4)."""
-        call = self._filling(need, fact, head)
-        if call is None:
+        key, shard = self.keys.value(need), shard_of_need(need)
+        blob = encode_fact(key, fact, head)
+        if blob is None:
             return Filling.SIZE
-        answer = await self._calls.call(_FILL, call)
+        values: list[str | int | bytes] = [head.seq, head.epoch, self._seconds, blob]
+        answer = await self._calls.call(
+            _FILL, ShardCall(shard, [self.keys.head(shard), key], values)
+        )
         return Filling(answer.decode())
 
     async def fill_many(
         self, fills: Sequence[tuple[StoreNeed, StoreFact, Head]]
     ) -> list[Filling | None]:
         """As `fill`, for some dozens in one round trip; None for what was not answered."""
-        filled: list[Filling | None] = [Filling.SIZE] * len(fills)
-        calls = {
-            place: call
-            for place, fill in enumerate(fills)
-            if (call := self._filling(*fill)) is not None
-        }
-        answers = await self._calls.call_each(_FILL, list(calls.values())) if calls else []
-        for place, answer in zip(calls, answers, strict=True):
-            failed = isinstance(answer, RedisError | OSError)
-            filled[place] = None if failed else Filling(answer.decode())
+        filled: list[Filling | None] = [None] * len(fills)
+        places: list[list[int]] = []
+        calls: list[ShardCall] = []
+        for shard, batch in _batches((at, need) for at, (need, _, _) in enumerate(fills)):
+            keys: list[str | bytes] = [self.keys.head(shard)]
+            values: list[str | int | bytes] = [self._seconds]
+            places.append([])
+            for place, need in batch:
+                _, fact, head = fills[place]
+                key = self.keys.value(need)
+                blob = encode_fact(key, fact, head)
+                if blob is None:
+                    filled[place] = Filling.SIZE
+                    continue
+                keys.append(key)
+                values += (head.seq, head.epoch, blob)
+                places[-1].append(place)
+            calls.append(ShardCall(shard, keys, values))
+        answers = await self._calls.call_each(_FILL_MANY, calls)
+        for batched, answer in zip(places, answers, strict=True):
+            if isinstance(answer, RedisError | OSError):
+                continue
+            for place, each in zip(batched, answer, strict=True):
+                filled[place] = Filling(each.decode())
         return filled
-
-    def _filling(self, need: StoreNeed, fact: StoreFact, head: Head) -> ShardCall | None:
-        """The call that fills; None where the fact is larger than what is kept."""
-        key, shard = self.keys.value(need), shard_of_need(need)
-        blob = encode_fact(key, fact, head)
-        if blob is None:
-            return None
-        values: list[str | int | bytes] = [head.seq, head.epoch, self._seconds, blob]
-        return ShardCall(shard, [self.keys.head(shard), key], values)
 
     async def note_used(self, members: Mapping[int, Sequence[bytes]]) -> None:
         """Counts these favourites once more, by shard; older counts fade."""

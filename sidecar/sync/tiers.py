@@ -47,7 +47,7 @@ class Foresees(Protocol):
 _FRESH_SECONDS: Final = 0.1
 _FRESH_AT_ONCE: Final = 16
 # What one core could read at best. Whoever comes beyond would be late, and make others late.
-_MOST_PER_SECOND: Final = 10_000
+_MOST_PER_SECOND: Final = 5_000
 
 Verifier = Callable[[TokenNeed], Awaitable[VerifiedToken | Denial]]
 _Waiter = asyncio.Future[Loaded]

@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 
 from sidecar.model.need import Need
+from sidecar.sync import levels as levels_module
 from sidecar.sync.tiers import Tiers
 from tests.interleavings.every_order import Choices, every_order
 from tests.interleavings.stage import ANN, NEW, Stage, StillLoop
@@ -137,6 +138,20 @@ def test_nobody_late_gets_the_old_fact(scenario: str) -> None:
 
 def test_without_sharing_neither() -> None:
     count, story = explore(Tiers, "a refresh", share=False)
+    assert story == []
+    assert count > 50
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_those_that_wait_for_a_batch_neither(
+    scenario: str, share: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each store answers one question at a time: what comes meanwhile goes along with the next."""
+    monkeypatch.setattr(levels_module, "_PRIMARY_AT_ONCE", 1)
+    monkeypatch.setattr(levels_module, "_SHARD_AT_ONCE", 1)
+    count, story = explore(Tiers, scenario, share=share, most=3_000)
+    print(f"{scenario}: {count} orders")  # noqa: T201  shown by -rP
     assert story == []
     assert count > 50
 
