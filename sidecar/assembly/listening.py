@@ -15,12 +15,13 @@ from sidecar.listen.allocator import keep_buffers_apart
 from sidecar.listen.descriptors import ceiling
 from sidecar.listen.leaving import leave
 from sidecar.listen.opening import Opening
+from sidecar.listen.operators import OperatorSite, runner_of
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.site import AcceptingSite
 from sidecar.listen.sockets import bound_address, open_listeners
 from sidecar.listen.trust import TrustedPeers
 from sidecar.settings.address import TcpAddress, parse_address
-from sidecar.settings.schema import Root
+from sidecar.settings.schema import Admin, Root
 from sidecar.telemetry import names
 
 
@@ -81,7 +82,9 @@ class TrafficListener:
         self.opening = Opening(server, tls=self.tls, proxies=proxies)
         self.acceptor = Acceptor(self.opening, server.is_full, has_siblings=part.has_siblings)
         server.most_connections = ceiling(
-            listen.limits.connections, sum(each.connections for each in root.upstreams.values())
+            listen.limits.connections,
+            sum(each.connections for each in root.upstreams.values()),
+            root.admin.connections,
         )
 
     @property
@@ -188,19 +191,20 @@ def accept_gauges(
 
 
 @asynccontextmanager
-async def listening(runner: web.BaseRunner, where: str, *, backlog: int) -> AsyncIterator[str]:
-    """Listen at `where` as long as the context lasts; gives the address with its real port."""
-    address = parse_address(where)
+async def listening(application: web.Application, admin: Admin) -> AsyncIterator[str]:
+    """Serve operators as long as the context lasts; gives the address with its real port.
+
+    Raises:
+        OSError: nothing can listen there.
+    """
+    address = parse_address(admin.address)
+    runner = runner_of(application)
     await runner.setup()
     try:
+        await OperatorSite(runner, address, admin.connections).start()
         if isinstance(address, TcpAddress):
-            site: web.BaseSite = web.TCPSite(runner, address.host, address.port, backlog=backlog)
-            await site.start()
-            bound = TcpAddress(*runner.addresses[0][:2])
-            yield f"http://{bound}"
+            yield f"http://{TcpAddress(*runner.addresses[0][:2])}"
         else:
-            site = web.UnixSite(runner, address.path, backlog=backlog)
-            await site.start()
             yield str(address)
     finally:
         await runner.cleanup()

@@ -62,7 +62,6 @@ from sidecar.telemetry.meters import Meters
 _LOG: Final = logging.getLogger("sidecar")
 # Our own endpoints: never the first to close a connection that the pool may be about to use.
 _IN_PROCESS_KEEP_ALIVE_SECONDS: Final = 3600.0
-_ADMIN_SHUTDOWN_SECONDS: Final = 1.0
 # Kubernetes gives a probe one second by default.
 _PROBE_SECONDS: Final = 0.5
 # After draining: what clients of stores and the admin listener take to close. Less than the
@@ -210,18 +209,10 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         )
         admin = await stack.enter_async_context(
             listening(
-                web.AppRunner(
-                    AdminEndpoints(
-                        partial(_unready, server, deciding), metrics.scrape, api
-                    ).application(),
-                    access_log=None,
-                    # Nobody needs it here; and what it cannot unpack ends in a traceback.
-                    auto_decompress=False,
-                    # A call may wait for confirmations much longer than an end may take.
-                    shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS,
-                ),
-                root.admin.address,
-                backlog=16,
+                AdminEndpoints(
+                    partial(_unready, server, deciding), metrics.scrape, api
+                ).application(),
+                root.admin,
             )
         )
         await deciding.first_news()

@@ -22,7 +22,6 @@ from typing import Final
 
 import msgspec
 import uvloop
-from aiohttp import web
 
 from sidecar.assembly.board import Board
 from sidecar.assembly.listening import Part, beating, stop_with_supervisor, url_of
@@ -30,6 +29,7 @@ from sidecar.assembly.log import begin_log
 from sidecar.assembly.serving import serve
 from sidecar.assembly.supervising import Forked, Supervisor
 from sidecar.endpoints.fleet import FleetEndpoints
+from sidecar.listen.operators import OperatorSite, runner_of
 from sidecar.listen.sockets import open_listeners
 from sidecar.settings.address import parse_address
 from sidecar.settings.schema import Root
@@ -37,7 +37,6 @@ from sidecar.telemetry import names
 
 _LOG: Final = logging.getLogger("sidecar")
 _ADMIN_BACKLOG: Final = 16
-_ADMIN_SHUTDOWN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +165,11 @@ async def _administer(crew: _Crew, place: int) -> None:
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     stop_with_supervisor(crew.lifeline, stop)
     endpoints = FleetEndpoints(crew.sockets, partial(_starts, crew.board))
-    runner = web.AppRunner(
-        endpoints.application(), access_log=None, shutdown_timeout=_ADMIN_SHUTDOWN_SECONDS
-    )
+    runner = runner_of(endpoints.application())
     await runner.setup()
     try:
         for listener in crew.admin:
-            await web.SockSite(runner, listener).start()
+            await OperatorSite(runner, listener, crew.root.admin.connections).start()
         crew.board.tell_ready(place)
         async with beating(partial(_beat, crew.board, place), _beat_seconds(crew.root)):
             await stop.wait()

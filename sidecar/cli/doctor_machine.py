@@ -42,7 +42,8 @@ def look_at_descriptors(root: Root, limit: int | None = None) -> Finding:
     if root.stores.redis is not None:
         stores += root.stores.redis.connections + 1
     upstreams = sum(upstream.connections for upstream in root.upstreams.values())
-    needed = root.listen.limits.connections + upstreams + stores + _OWN_DESCRIPTORS
+    people = root.listen.limits.connections + root.admin.connections
+    needed = people + upstreams + stores + _OWN_DESCRIPTORS
     if limit is None:
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= needed:

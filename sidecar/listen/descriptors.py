@@ -14,7 +14,7 @@ _LOG: Final = logging.getLogger(__name__)
 _OWN: Final = 64
 
 
-def ceiling(wanted: int, upstreams: int) -> int:
+def ceiling(wanted: int, upstreams: int, operators: int = 0) -> int:
     """How many client connections there may be.
 
     Raises the soft limit of the process as far as the hard one allows.
@@ -22,12 +22,13 @@ def ceiling(wanted: int, upstreams: int) -> int:
     Args:
         wanted: as the settings say.
         upstreams: connections to upstreams that there may be.
+        operators: connections of operators that there may be.
 
     Returns:
         `wanted`, or less where the process may not open so many.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = _OWN + upstreams + wanted
+    needed = _OWN + operators + upstreams + wanted
     if soft < needed and soft != resource.RLIM_INFINITY:
         more = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         if more > soft:
@@ -35,7 +36,7 @@ def ceiling(wanted: int, upstreams: int) -> int:
             soft = more
     if soft == resource.RLIM_INFINITY:
         return wanted
-    found = most_clients(soft, wanted, upstreams)
+    found = most_clients(soft - operators, wanted, upstreams)
     if found < wanted:
         _LOG.warning(
             "the limit of %d open files leaves room for %d client connections, not %d: raise it "

@@ -150,3 +150,11 @@ def test_the_soft_limit_is_raised_as_far_as_needed(
     assert ceiling(wanted, 16) == clients
     assert limits["set"] == set_to
     assert bool(caplog.records) == (clients < wanted)
+
+
+def test_operators_have_descriptors_of_their_own(limits: dict[str, Any]) -> None:
+    limits["now"] = (1024, 1024)
+    assert ceiling(10_000, 16, 64) == ceiling(10_000, 16) - 64
+    limits["now"] = (1024, resource.RLIM_INFINITY)
+    assert ceiling(10_000, 16, 64) == 10_000
+    assert limits["set"][-1] == (10_144, resource.RLIM_INFINITY)

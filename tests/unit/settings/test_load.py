@@ -221,6 +221,14 @@ APPENDED = {
             "through the traffic listener"
         ),
     ),
+    "too few for operators": (
+        "admin: {connections: 3}",
+        "1:22: admin.connections: must be a whole number from 4 to 1024",
+    ),
+    "too many for operators": (
+        "admin: {connections: 1025}",
+        "1:22: admin.connections: must be a whole number from 4 to 1024",
+    ),
     "hop-by-hop name": (
         "identity: {user: Connection}",
         '1:18: identity.user: "Connection" cannot be used: it belongs to a single connection',
