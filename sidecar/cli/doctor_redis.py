@@ -167,7 +167,7 @@ async def _writes(node: Node, name: str, keys: Keyspace, shard: int) -> list[Fin
 
 async def _scripts(node: Node, name: str, keys: Keyspace, shard: int) -> list[Finding]:
     try:
-        [known] = await node.run(_HEADS, ([keys.head(shard)], []))
+        [known] = await node.run(_HEADS, ([keys.head(shard), keys.members(shard)], []))
     except RedisError as error:
         advice = "let its user run scripts, and INFO in them (ACL: +eval +evalsha +script +info)"
         text = f"{name} refuses our scripts: {_words(error)}"
