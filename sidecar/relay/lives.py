@@ -313,9 +313,14 @@ class Lives:
             worker.add_done_callback(self._workers.discard)
 
     async def _work(self) -> None:
+        until = stopwatch() + _SLICE_SECONDS
         while self._wanted:
-            life = self._wanted.popleft()
-            if life.is_over:
+            if stopwatch() >= until:
+                # What the first have loaded, memory answers for the rest: nothing waits any more.
+                await asyncio.sleep(0)
+                until = stopwatch() + _SLICE_SECONDS
+            life = self._wanted.popleft() if self._wanted else None
+            if life is None or life.is_over:
                 continue
             before = life.before()
             try:
