@@ -29,6 +29,7 @@ from sidecar.model.facts import (
 )
 from sidecar.model.head import RequestHead
 from sidecar.model.need import RolesNeed, SessionNeed, UserNeed
+from sidecar.model.shard import shard_of
 from sidecar.route.rules import compile_routes
 from sidecar.settings.schema import Cache, Credentials, Identity, Issuer, Jwks, RouteRule
 
@@ -120,7 +121,7 @@ def with_token(snapshot: Snapshot, credentials: CredentialRules) -> tuple[bytes,
 
 def with_session(snapshot: Snapshot, _credentials: CredentialRules) -> tuple[bytes, bytes]:
     key = signing_key(SECRET)
-    token = mint(3, b"r" * 32, key)
+    token = mint(shard_of("acme"), b"r" * 32, key)
     session = Session(version=1, id="s1", tenant="acme", subject="ann", expires_at=WALL + 3600)
     snapshot.memory.put(SessionNeed(digest(token), check(token, key) or 0), session, INSTANT)
     return b"cookie", b"theme=dark; sidecar_session=" + token.encode()
