@@ -1,12 +1,13 @@
 """Questions wait for each other only where the store is busy; nobody works in vain."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
 from sidecar.model.errors import StoresUnavailable
 from sidecar.sync.batches import Batches, Question
+from sidecar.sync.cancellation import end_tasks
 
 
 class Asked(Question):
@@ -50,13 +51,30 @@ class Store:
         return questions
 
 
+@pytest.fixture
+async def stores() -> AsyncIterator[Callable[..., Store]]:
+    """Makes stores whose last batches end with the test."""
+    made: list[Store] = []
+
+    def make(at_once: int = 1, most: int = 3) -> Store:
+        made.append(Store(at_once, most))
+        return made[-1]
+
+    yield make
+    for store in made:
+        while store.tasks:
+            await end_tasks(store.tasks)
+
+
 async def settled() -> None:
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-async def test_one_that_finds_the_store_idle_is_asked_alone_and_at_once() -> None:
-    store = Store()
+async def test_one_that_finds_the_store_idle_is_asked_alone_and_at_once(
+    stores: Callable[..., Store],
+) -> None:
+    store = stores()
     [one] = store.add("a")
     await asyncio.sleep(0)
     assert store.asked == [["a"]]
@@ -67,8 +85,10 @@ async def test_one_that_finds_the_store_idle_is_asked_alone_and_at_once() -> Non
     assert not store.tasks
 
 
-async def test_those_of_one_turn_go_together_and_the_rest_beside_or_after() -> None:
-    store = Store(at_once=2)
+async def test_those_of_one_turn_go_together_and_the_rest_beside_or_after(
+    stores: Callable[..., Store],
+) -> None:
+    store = stores(at_once=2)
     store.add("abcdefgh")
     await settled()
     assert store.asked == [["a", "b", "c"], ["d", "e", "f"]]
@@ -79,8 +99,10 @@ async def test_those_of_one_turn_go_together_and_the_rest_beside_or_after() -> N
     assert len(store.batches) == 0
 
 
-async def test_those_that_followed_and_those_that_come_take_turns() -> None:
-    store = Store()
+async def test_those_that_followed_and_those_that_come_take_turns(
+    stores: Callable[..., Store],
+) -> None:
+    store = stores()
     store.add("abcdefghi")
     await settled()
     store.add("xyzuv", is_first=False)
@@ -90,8 +112,8 @@ async def test_those_that_followed_and_those_that_come_take_turns() -> None:
     assert [names[0] for names in store.asked] == ["a", "x", "d", "u", "g"]
 
 
-async def test_what_nobody_waits_for_is_not_asked() -> None:
-    store = Store()
+async def test_what_nobody_waits_for_is_not_asked(stores: Callable[..., Store]) -> None:
+    store = stores()
     store.add("a")
     await settled()
     b, c, d = store.add("bcd")
@@ -105,8 +127,8 @@ async def test_what_nobody_waits_for_is_not_asked() -> None:
     assert d.failure is None
 
 
-async def test_a_batch_of_unwanted_ones_makes_room() -> None:
-    store = Store(most=1)
+async def test_a_batch_of_unwanted_ones_makes_room(stores: Callable[..., Store]) -> None:
+    store = stores(most=1)
     store.add("a")
     await settled()
     b, _ = store.add("bc")
@@ -116,8 +138,8 @@ async def test_a_batch_of_unwanted_ones_makes_room() -> None:
     assert store.asked[1:] == [["c"]]
 
 
-async def test_a_batch_that_all_have_left_is_given_up() -> None:
-    store = Store()
+async def test_a_batch_that_all_have_left_is_given_up(stores: Callable[..., Store]) -> None:
+    store = stores()
     a, b = store.add("ab")
     await settled()
     store.add("c")
@@ -131,8 +153,8 @@ async def test_a_batch_that_all_have_left_is_given_up() -> None:
     assert store.asked[1:] == [["c"]]
 
 
-async def test_an_error_fails_the_batch_and_nobody_else() -> None:
-    store = Store(most=2)
+async def test_an_error_fails_the_batch_and_nobody_else(stores: Callable[..., Store]) -> None:
+    store = stores(most=2)
     a, b, c = store.add("abc")
     await settled()
     store.gates[0].set_exception(ZeroDivisionError())
@@ -145,11 +167,13 @@ async def test_an_error_fails_the_batch_and_nobody_else() -> None:
     assert c.failure is None
 
 
-async def test_one_that_was_passed_on_is_not_failed_by_the_batch_it_left() -> None:
-    store = Store()
+async def test_one_that_was_passed_on_is_not_failed_by_the_batch_it_left(
+    stores: Callable[..., Store],
+) -> None:
+    store = stores()
     [one] = store.add("a")
     await settled()
-    elsewhere = Store()
+    elsewhere = stores()
     elsewhere.batches.add(one)
     store.gates[0].set_exception(ZeroDivisionError())
     await settled()
@@ -158,12 +182,12 @@ async def test_one_that_was_passed_on_is_not_failed_by_the_batch_it_left() -> No
 
 
 async def test_whose_turn_would_come_too_late_is_refused_at_once(
-    monkeypatch: pytest.MonkeyPatch,
+    stores: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
     began, passed = loop.time(), 0.0
     monkeypatch.setattr(loop, "time", lambda: began + passed)
-    store = Store(most=1)
+    store = stores(most=1)
     patient = store.add("abcd")
     hasty = store.add("xyz", until=20.0)
     await settled()
@@ -177,11 +201,13 @@ async def test_whose_turn_would_come_too_late_is_refused_at_once(
     assert store.asked == [["a"], ["b"], ["c"]]
 
 
-async def test_what_is_in_time_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_in_time_is_not_refused(
+    stores: Callable[..., Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
     loop = asyncio.get_running_loop()
     began, passed = loop.time(), 0.0
     monkeypatch.setattr(loop, "time", lambda: began + passed)
-    store = Store(most=1)
+    store = stores(most=1)
     waiting = store.add("abcd", until=40.0)
     for number in range(4):
         await settled()

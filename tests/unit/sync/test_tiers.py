@@ -22,6 +22,7 @@ from sidecar.model.need import (
 from sidecar.model.reason import Reason
 from sidecar.model.shard import shard_of
 from sidecar.settings.schema import Cache, Features
+from sidecar.sync import levels as levels_module
 from sidecar.sync import tiers as tiers_module
 from sidecar.sync.keyspace import Head, StoreFact
 from sidecar.sync.redis_cache import Filling, Look, RedisCache
@@ -367,6 +368,53 @@ async def test_redis_is_not_trusted(without: str) -> None:
     await world.primary.asked(1)
     world.primary.reads[0].set_result(user(2))
     assert await waiting == Loaded(user(2), Tier.POSTGRES)
+
+
+async def test_redis_is_not_trusted_when_the_lease_ended_before_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(levels_module, "_SHARD_AT_ONCE", 1)
+    shelf = Shelf()
+    shelf.facts[ALICE] = user(1)
+    world = World(redis=shelf)
+    gate: asyncio.Future[Look] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(shelf, "look", lambda _: gate)
+    first = world.load(UserNeed("acme", "bob"))
+    await settled()
+    waiting = world.load()
+    await settled()
+    world.memory.lease_all(world.now)
+    gate.set_result(Look(user(1), Head(1, 1)))
+    assert (await first).tier is Tier.REDIS
+    await settled()
+    assert len(world.primary.reads) == 1
+    world.primary.reads[0].set_result(user(2))
+    assert await waiting == Loaded(user(2), Tier.POSTGRES)
+
+
+async def test_those_who_come_beyond_what_can_be_read_are_refused_at_once(world: World) -> None:
+    world.tiers._most = 1
+    first = world.load()
+    await settled()
+    with pytest.raises(StoresUnavailable, match="too many"):
+        await world.load(UserNeed("acme", "bob"))
+    world.primary.reads[0].set_result(user(1))
+    assert (await first).fact == user(1)
+
+
+async def test_an_error_of_one_in_a_batch_is_its_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs = [UserNeed("acme", name) for name in ("a", "b")]
+
+    async def read_many(asked: Sequence[StoreNeed]) -> list[StoreFact | Absent | Exception]:
+        assert asked == needs
+        return [user(1), StoresUnavailable("this one")]
+
+    monkeypatch.setattr(world.primary, "read_many", read_many)
+    one, other = await asyncio.gather(*map(world.load, needs), return_exceptions=True)
+    assert one == Loaded(user(1), Tier.POSTGRES)
+    assert str(other) == "this one"
 
 
 async def test_a_fill_that_fails_is_only_counted() -> None:
