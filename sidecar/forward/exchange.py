@@ -230,6 +230,7 @@ class Exchange:
         if self.is_over:
             return
         self.denial = denial
+        self._leave_pool()
         if self.status and not self._head_out:
             self._end(keep_alive=False, broken=True)
             return
@@ -305,6 +306,7 @@ class Exchange:
         if self.is_over:
             return
         self._drop_connection()
+        self._leave_pool()
         self._end(keep_alive=False)
 
     def client_paused(self) -> None:
@@ -496,6 +498,10 @@ class Exchange:
         self._connection = None
         if connection is not None:
             connection.discard()
+
+    def _leave_pool(self) -> None:
+        if self.permit is not None:
+            self._forwarder.pools[self.permit.route.upstream].left(self)
 
     def _end(self, *, keep_alive: bool, broken: bool = False) -> None:
         self.is_over = True

@@ -42,9 +42,17 @@ class Fuse:
         return self._breaker.state(now)
 
     def admits(self, exchange: "Exchange", now: float) -> bool:
-        """Whether `exchange` may be sent at the loop's instant `now`."""
+        """Whether `exchange` may be sent at the loop's instant `now`.
+
+        A complete request takes the place of a probe that still waits for its client's body: who
+        uploads slowly, or never ends, does not keep everybody else out. Where nobody sends
+        anything but uploads, one of them is the probe.
+        """
         if self._breaker.state(now) is State.CLOSED:
             return True
+        probe = self._probe
+        if probe is not None and not probe.is_request_sent and exchange.is_request_sent:
+            self._breaker.lost(now)
         if not self._breaker.admits(now):
             return False
         self._probe = exchange
@@ -64,6 +72,11 @@ class Fuse:
     def failed(self, exchange: "Exchange", now: float) -> None:
         """The upstream did not answer."""
         self._breaker.failed(now, is_probe=self._is_probe(exchange))
+
+    def left(self, exchange: "Exchange", now: float) -> None:
+        """`exchange` is over; where nothing was heard of it, it says nothing about the upstream."""
+        if self._is_probe(exchange):
+            self._breaker.lost(now)
 
     def _is_probe(self, exchange: "Exchange") -> bool:
         if exchange is not self._probe:

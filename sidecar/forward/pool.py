@@ -208,6 +208,11 @@ class UpstreamPool:
                     Reason.UPSTREAM_UNAVAILABLE, retry_after=self.fuse.retry_after(now)
                 )
 
+    def left(self, exchange: "Exchange") -> None:
+        """`exchange` is over, perhaps before anything was heard of the upstream."""
+        if self.fuse is not None:
+            self.fuse.left(exchange, self.now())
+
     def under_way(self) -> "list[Exchange]":
         """The exchanges that have a connection."""
         found = (connection.exchange for connection in self._all)

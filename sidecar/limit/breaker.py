@@ -3,8 +3,9 @@
 closed: requests pass. Enough failures in a row, or a large share of failures among enough requests
 of late, open it. open: nothing passes until a time is over. half-open: one request passes, a probe;
 its answer closes the breaker, its failure opens it again for twice as long, with jitter, so that
-the sidecars of a fleet do not probe at the same moment. A probe of which nothing is heard (its
-client left) is followed by another after the same time.
+the sidecars of a fleet do not probe at the same moment. A probe of which nothing is heard is
+followed by another after the same time; one that ended without an outcome (its client left), at
+once.
 
 What began before it opened says nothing about now: outcomes count while it is closed, and then that
 of the probe alone.
@@ -100,6 +101,11 @@ class Breaker:
         self._state = State.HALF_OPEN
         self._retry_at = now + self._jittered()
         return True
+
+    def lost(self, now: float) -> None:
+        """The probe ended at `now` without an outcome, or waits for its client: try another."""
+        if self._state is State.HALF_OPEN:
+            self._retry_at = now
 
     def wait(self, now: float) -> float:
         """Seconds from `now` until a request may pass again."""

@@ -13,6 +13,7 @@ from tests.plane import (
     Plane,
     RawClient,
     ScriptedUpstream,
+    read_head,
     read_request,
     request,
     running_plane,
@@ -270,3 +271,47 @@ async def test_a_probe_whose_client_leaves_is_followed_by_another() -> None:
                 await asyncio.sleep(0.01)
         assert state(plane) is State.CLOSED
         client.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [request("/"), request("/", "Content-Length: 10", method="POST", body=b"x")],
+    ids=["leaves", "never-finishes"],
+)
+async def test_a_client_that_is_the_probe_keeps_nobody_out(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = True
+    heads = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heads
+        await read_head(reader)
+        heads += 1
+        if failing:
+            return
+        if heads == BREAKER.failures + 1:
+            await asyncio.Event().wait()
+        writer.write(OK)
+
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, upstream=upstream_settings()) as plane,
+    ):
+        client, probe = await plane.client(), await plane.client()
+        await reasons(client, BREAKER.failures)
+        failing = False
+        now = plane.pool.now
+        monkeypatch.setattr(plane.pool, "now", lambda: now() + 80)
+        assert state(plane) is State.HALF_OPEN
+        await probe.send(sent)
+        await plane.until(lambda: heads == BREAKER.failures + 1)
+        if sent.startswith(b"GET"):
+            assert (await client.get("/")).status == 503, "one at a time"
+            ended = len(plane.ended)
+            probe.reset()
+            await plane.until(lambda: len(plane.ended) > ended)
+        assert (await client.get("/")).status == 200
+        assert state(plane) is State.CLOSED
+        client.close()
+        probe.close()

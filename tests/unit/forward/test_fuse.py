@@ -9,9 +9,15 @@ from sidecar.settings.schema import Breaker
 START = 1_000.0
 
 
-def exchange() -> Any:
-    """Only its identity counts."""
-    return object()
+class Exchange:
+    """All that a fuse asks of one."""
+
+    def __init__(self, *, is_request_sent: bool = True) -> None:
+        self.is_request_sent = is_request_sent
+
+
+def exchange(**known: Any) -> Any:
+    return Exchange(**known)
 
 
 def blown(**settings: Any) -> Fuse:
@@ -51,6 +57,56 @@ def test_a_probe_that_gets_an_answer_that_counts_as_failure_opens_again() -> Non
     assert fuse.admits(probe, START + 1)
     fuse.answered(probe, 503, START + 1.1)
     assert fuse.state(START + 1.1) is State.OPEN
+
+
+def test_a_probe_that_ends_without_a_verdict_is_followed_by_another_at_once() -> None:
+    fuse = blown()
+    lost, second, third = exchange(), exchange(), exchange()
+    assert fuse.admits(lost, START + 1)
+    assert not fuse.admits(second, START + 1.1)
+    fuse.left(second, START + 1.1)
+    assert not fuse.admits(second, START + 1.1), "only the end of the probe counts"
+    fuse.left(lost, START + 1.1)
+    assert fuse.admits(second, START + 1.1)
+    assert not fuse.admits(third, START + 1.2)
+    fuse.answered(second, 200, START + 1.3)
+    assert fuse.state(START + 1.3) is State.CLOSED
+
+
+def test_the_end_of_a_probe_that_failed_lets_nobody_through() -> None:
+    fuse = blown()
+    probe = exchange()
+    assert fuse.admits(probe, START + 1)
+    fuse.failed(probe, START + 1.1)
+    fuse.left(probe, START + 1.1)
+    assert fuse.state(START + 1.1) is State.OPEN
+    assert not fuse.admits(exchange(), START + 1.2)
+
+
+def test_a_complete_request_takes_the_place_of_one_that_waits_for_its_client() -> None:
+    fuse = blown()
+    upload, another = exchange(is_request_sent=False), exchange(is_request_sent=False)
+    assert fuse.admits(upload, START + 1)
+    assert not fuse.admits(another, START + 1.1)
+    complete = exchange()
+    assert fuse.admits(complete, START + 1.1)
+    assert not fuse.admits(exchange(), START + 1.2), "there is one probe"
+    fuse.left(upload, START + 1.2)
+    assert not fuse.admits(another, START + 1.2), "which the upload is no longer"
+    fuse.answered(upload, 200, START + 1.2)
+    assert fuse.state(START + 1.2) is State.HALF_OPEN
+    fuse.answered(complete, 200, START + 1.3)
+    assert fuse.state(START + 1.3) is State.CLOSED
+
+
+def test_where_there_are_only_uploads_one_of_them_is_the_probe() -> None:
+    fuse = blown()
+    upload = exchange(is_request_sent=False)
+    assert fuse.admits(upload, START + 1)
+    upload.is_request_sent = True
+    assert not fuse.admits(exchange(), START + 1.1), "it is complete by now"
+    fuse.answered(upload, 200, START + 1.2)
+    assert fuse.state(START + 1.2) is State.CLOSED
 
 
 def test_whoever_is_refused_is_told_whole_seconds_and_at_least_one() -> None:
