@@ -220,6 +220,9 @@ class Downstream(Kept):
 
     def hand_over(self) -> Handed | None:
         """Give the connection away, with what was read too early; a place of ours it keeps."""
+        if self._is_last:
+            # Whoever would have it now is not told again that its certificate counts no more.
+            self._close()
         transport = self._transport
         if transport is None or transport.is_closing() or self._half_closed:
             return None
@@ -239,6 +242,10 @@ class Downstream(Kept):
     # -- Reading ----------------------------------------------------------------------------
 
     def _read_head(self, data: bytes) -> None:
+        if self._is_last:
+            # What was on its way when we stopped believing its certificate.
+            self._linger()
+            return
         server = self._server
         # One empty line before a request is ignored (RFC 9112 section 2.2), however it is cut.
         begin = 2 if data.startswith(b"\r\n") else 0
@@ -344,7 +351,7 @@ class Downstream(Kept):
         elif self._pending:
             # By way of the loop: a million pipelined requests must not be a million frames deep.
             asyncio.get_running_loop().call_soon(self._read_pending)
-        elif self._server.is_draining or self._half_closed or self._is_last:
+        elif self._server.is_draining or self._half_closed:
             self._close()
             return
         else:
@@ -375,9 +382,17 @@ class Downstream(Kept):
 
     def retire_certified(self) -> None:
         """Other authorities are believed now: who presented a certificate has to do so anew."""
-        if self._peer is not None and self._peer.certificate is not None:
-            self._is_last = True
-            self.drain()
+        if self._peer is None or self._peer.certificate is None:
+            return
+        self._is_last = True
+        if self._exchange is not None:
+            # What is pipelined behind it is dropped with the connection, unread.
+            self._exchange.be_last()
+        elif self._state is HEAD and (self._buffer or self._pending):
+            self._buffer = b""
+            self._linger()
+        elif self._state is HEAD:
+            self._close()
 
     def cut(self) -> None:
         """End now: what has not been answered gets 503, what is being answered breaks off."""

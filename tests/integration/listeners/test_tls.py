@@ -527,3 +527,77 @@ async def test_an_answer_under_way_is_finished_before_parting(
         assert (await client.response()).body == b"ok"
         assert await client.at_end()
         client.close()
+
+
+async def test_who_pipelines_parts_from_other_authorities_as_soon(
+    authority: Authority, tmp_path: Path
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    targets: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, _ = await read_request(reader)
+            targets.append(head.split(b" ")[1])
+            asked.set()
+            await go_on.wait()
+            writer.write(OK)
+            await writer.drain()
+
+    certificate, key = authority.server().write(tmp_path, "server")
+    tls = Tls(
+        certificate=certificate, key=key, client_ca=authority.write(tmp_path),
+        client_certificate="required", reload_seconds=0.02,
+    )  # fmt: skip
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=Listen(tls=tls), upstream=Upstream(url="")) as plane,
+    ):
+        client, half = [
+            await plane.client(trusting(authority, authority.issue("a"), tmp_path)) for _ in "ab"
+        ]
+        await half.send(b"GET /half HTTP/1.1\r\n")
+        await client.send(request("/1") + request("/2") + request("/3"))
+        await asked.wait()
+        Authority("After").write(tmp_path)
+        await plane.until(lambda: plane.tls is not None and plane.tls.reloaded == 1)
+        await half.send(b"Host: a\r\n\r\n")
+        go_on.set()
+        first = await client.response()
+        assert (first.body, first.fields["connection"]) == (b"ok", "close")
+        await client.send(request("/4"))
+        assert await client.at_end()
+        assert await half.at_end()
+        assert targets == [b"/1"]
+        client.close()
+        half.close()
+
+
+async def test_who_is_not_believed_any_more_gets_no_websocket(
+    authority: Authority, tmp_path: Path
+) -> None:
+    asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        asked.set()
+        await reader.read(1)
+
+    certificate, key = authority.server().write(tmp_path, "server")
+    tls = Tls(
+        certificate=certificate, key=key, client_ca=authority.write(tmp_path),
+        client_certificate="required", reload_seconds=0.02,
+    )  # fmt: skip
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=Listen(tls=tls), upstream=Upstream(url="")) as plane,
+    ):
+        client = await plane.client(trusting(authority, authority.issue("a"), tmp_path))
+        await client.send(request("/"))
+        await asked.wait()
+        Authority("After").write(tmp_path)
+        await plane.until(lambda: plane.tls is not None and plane.tls.reloaded == 1)
+        (downstream,) = plane.server._downstreams
+        assert downstream.hand_over() is None
+        assert await client.at_end()
+        client.close()
