@@ -1,6 +1,7 @@
 """Clients that speak TLS, and say something before it."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -48,6 +49,13 @@ class TlsSocket:
             else:
                 self._flush(before, step)
                 return
+
+    def greet(self) -> None:
+        """Begin the handshake, and read what the server first says to it."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+        self._flush(b"", 0)
+        self._receive()
 
     def ask(self, request: bytes) -> bytes:
         """Send, and read until the server ends."""

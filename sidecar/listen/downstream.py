@@ -36,12 +36,13 @@ class Downstream(Kept):
 
     Attributes:
         deadline: when the present state has lasted too long.
+        belief: of the server, when the handshake began.
         origin: whom a load balancer says that it comes from; None where none says anything.
     """
 
     __slots__ = (
         "_begun", "_drained", "_due", "_half_closed", "_is_held", "_is_last", "_peer", "_searched",
-        "_state", "deadline", "origin",
+        "_state", "belief", "deadline", "origin",
     )  # fmt: skip
 
     def __init__(self, server: "SidecarServer") -> None:
@@ -56,6 +57,7 @@ class Downstream(Kept):
         self._due = 0.0  # while held, the seconds that are left
         self._drained = 0
         self.deadline = NEVER
+        self.belief = server.belief
         self.origin: Origin | None = None
 
     # -- asyncio.Protocol -------------------------------------------------------------------
@@ -70,7 +72,10 @@ class Downstream(Kept):
             self._transport.abort()
             return
         self._arm()
-        if not self._server.admit(self):
+        # Verified against authorities that were replaced while the handshake went on, nobody would
+        # ever ask again about its certificate.
+        is_outdated = self._peer.certificate is not None and self.belief != self._server.belief
+        if not self._server.admit(self) or is_outdated:
             self._close()
 
     def data_received(self, data: bytes) -> None:

@@ -82,6 +82,7 @@ class Opening:
             await loop.connect_accepted_socket(lambda: downstream, sock)
             return
         deadlines = self._server.deadlines
+        downstream.belief = self._server.belief
         transport, _ = await loop.connect_accepted_socket(
             lambda: downstream,
             sock,

@@ -56,6 +56,7 @@ class SidecarServer(web.Server):
     Attributes:
         most_connections: open ones; lowered where there are not descriptors for so many.
         refused_connections: closed at once because there were too many.
+        belief: how often those who vouch for clients were replaced by others.
         is_accepting: whether clients can connect; set by whoever opens the listener.
         relays: connections that were given away; None where none can be.
         is_leaving: whether nobody should be sent here any more (`leaving`).
@@ -83,6 +84,7 @@ class SidecarServer(web.Server):
         self.budget: Final = Budget(settings.limits.buffered_bytes)
         self.most_connections = settings.limits.connections
         self.refused_connections = 0
+        self.belief = 0
         self.is_accepting = False
         self.relays: Relays | None = None
         self.is_leaving = False
@@ -165,6 +167,7 @@ class SidecarServer(web.Server):
         """Files of TLS changed. Where others vouch for clients now, those of before have to go."""
         if before.authorities == after.authorities:
             return
+        self.belief += 1
         for downstream in list(self._downstreams):
             downstream.retire_certified()
         if self.relays is not None:

@@ -601,3 +601,34 @@ async def test_who_is_not_believed_any_more_gets_no_websocket(
         assert downstream.hand_over() is None
         assert await client.at_end()
         client.close()
+
+
+@pytest.mark.parametrize("presents", [True, False])
+async def test_a_handshake_that_outlasts_its_authorities_is_in_vain(
+    presents: bool, authority: Authority, tmp_path: Path
+) -> None:
+    serve, seen = replying(OK)
+    certificate, key = authority.server().write(tmp_path, "server")
+    tls = Tls(
+        certificate=certificate, key=key, client_ca=authority.write(tmp_path),
+        client_certificate="optional", reload_seconds=0.02,
+    )  # fmt: skip
+    leaf = authority.issue("a") if presents else None
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=Listen(tls=tls)) as plane,
+    ):
+        with connected(plane.port) as sock:
+            spoken = TlsSocket(sock, trusting(authority, leaf, tmp_path))
+            # Only what is answered tells that the server's part of it has begun.
+            await asyncio.to_thread(spoken.greet)
+            Authority("After").write(tmp_path)
+            await plane.until(lambda: plane.tls is not None and plane.tls.reloaded == 1)
+            await asyncio.to_thread(spoken.handshake, b"", 0)
+            asking = asyncio.to_thread(spoken.ask, request("/", "Connection: close"))
+            if presents:
+                with contextlib.suppress(ConnectionError):
+                    assert await asking == b""
+            else:
+                assert (await asking).startswith(b"HTTP/1.1 200 ")
+            assert len(seen) == (0 if presents else 1)
