@@ -150,8 +150,9 @@ class SidecarServer(web.Server):
         """Who is at the other end; None where the connection was reset before it was accepted.
 
         What a load balancer says of its client is all that counts then: the fields that the
-        client itself sends are believed if *it* is a trusted proxy. Where it speaks for itself
-        (a health check), it is the client.
+        client itself sends are believed if *it* is a trusted proxy. Where it names nobody (LOCAL: a
+        health check of its own; UNKNOWN: it does not know), its address stands for the client, and
+        its trust does not: what anybody wrote would have come through unread.
         """
         scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         certificate = _certificate_of(transport)
@@ -159,7 +160,7 @@ class SidecarServer(web.Server):
         if not address:
             return None
         # A unix socket of the load balancer's machine is none of ours.
-        is_ours = origin is None or address != "unix"
+        is_ours = origin is None or origin.address not in {"", "unix"}
         is_trusted = is_ours and self._trusted.includes(address)
         return Peer(address, scheme, is_trusted=is_trusted, certificate=certificate)
 

@@ -72,6 +72,23 @@ async def test_a_health_check_of_the_load_balancer_is_its_own() -> None:
         assert plane.ended[0].peer.address == "127.0.0.1"
 
 
+@pytest.mark.parametrize(
+    "before", [LOCAL, b"PROXY UNKNOWN\r\n", block(0x00, b"")], ids=["local", "unknown", "unspec"]
+)
+async def test_the_trust_in_a_load_balancer_is_not_for_those_it_does_not_name(
+    before: bytes,
+) -> None:
+    serve, seen = replying(OK)
+    trusted = Forwarded(trusted=HERE)
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=listening(), forwarded=trusted) as plane,
+    ):
+        await ask(plane.port, ASKED, before=before)
+        assert fields_of(seen[0][0])["x-forwarded-for"] == "127.0.0.1"
+        assert not plane.ended[0].peer.is_trusted
+
+
 async def test_the_fields_of_a_client_are_believed_if_it_is_a_trusted_proxy_itself() -> None:
     serve, seen = replying(OK)
     trusted = Forwarded(trusted=("192.0.2.0/24", "127.0.0.0/8", "unix"))
