@@ -294,6 +294,8 @@ class Exchange:
             # Not decided or not connected yet: keep this much and read no more.
             self._early.append(framed)
             self.hold_client()
+        if ended and self.permit is not None:
+            self._forwarder.pools[self.permit.route.upstream].uploaded(self)
 
     @property
     def kept_bytes(self) -> int:
@@ -509,6 +511,8 @@ class Exchange:
         if self._waiting is not None:
             self._waiting.leave()
             self._waiting = None
+        if not self.is_request_sent and self.permit is not None:
+            self._forwarder.pools[self.permit.route.upstream].uploaded(self)
         if self._guard is not None:
             self._guard.left()
         self._forwarder.ended(self)

@@ -1,4 +1,8 @@
-"""Connections to one upstream: the last used is used first, waiting is bounded."""
+"""Connections to one upstream: the last used is used first, waiting is bounded.
+
+Requests that still wait for their client's body get a share of the connections, so that a complete
+one finds a place however many clients upload slowly (PROMISES 19).
+"""
 
 import asyncio
 import logging
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 # As if it had been open for too long already.
 _NEVER_AGAIN: Final = -1.0
+# Of its connections, uploads under way have this share at most, and one in any case.
+_UPLOAD_SHARE: Final = 0.75
 
 Connect = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
 
@@ -99,6 +105,10 @@ class UpstreamPool:
         self._all: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
         self._queue: deque[Waiting] = deque()
+        # Incomplete requests that have a connection or are next to have one; those without a place.
+        self._uploads: set[Exchange] = set()
+        self._parked: dict[Exchange, Waiting] = {}
+        self._most_uploads: Final = max(1, int(settings.connections * _UPLOAD_SHARE))
 
     @property
     def size(self) -> int:
@@ -122,6 +132,11 @@ class UpstreamPool:
         if fuse is not None and not fresh and not fuse.admits(exchange, self.now()):
             exchange.fail(Reason.UPSTREAM_UNAVAILABLE, retry_after=fuse.retry_after(self.now()))
             return
+        if not exchange.is_request_sent:
+            if len(self._uploads) >= self._most_uploads:
+                self._park(exchange)
+                return
+            self._uploads.add(exchange)
         # Who waits already is first: newcomers do not take what is about to be handed over.
         while self._idle and not fresh and not self._queue:
             connection = self._idle.pop()
@@ -132,13 +147,38 @@ class UpstreamPool:
         if self.size < self.settings.connections and not self._queue:
             self._open(exchange)
         elif len(self._queue) < self.settings.queue:
-            self.statistics.waited += 1
-            waiting = Waiting(self, exchange, self.now() + self.settings.queue_seconds)
-            self._queue.append(waiting)
-            self._sweeper.watch(waiting)
-            exchange.queued(waiting)
+            self._queue.append(self._waiting(exchange))
         else:
             exchange.fail(Reason.OVERLOADED)
+
+    def _park(self, exchange: "Exchange") -> None:
+        """Too many uploads are under way: it waits for the end of one, or of its own."""
+        if len(self._parked) < self.settings.queue:
+            self._parked[exchange] = self._waiting(exchange)
+        else:
+            exchange.fail(Reason.OVERLOADED)
+
+    def _waiting(self, exchange: "Exchange") -> Waiting:
+        self.statistics.waited += 1
+        waiting = Waiting(self, exchange, self.now() + self.settings.queue_seconds)
+        self._sweeper.watch(waiting)
+        exchange.queued(waiting)
+        return waiting
+
+    def uploaded(self, exchange: "Exchange") -> None:
+        """`exchange` no longer waits for its client: its request is complete, or it is over."""
+        self._uploads.discard(exchange)
+        if not self._parked:
+            return
+        own = self._parked.pop(exchange, None)
+        if own is not None:
+            self._queue.append(own)
+        while self._parked and len(self._uploads) < self._most_uploads:
+            parked = next(iter(self._parked))
+            self._uploads.add(parked)
+            self._queue.append(self._parked.pop(parked))
+        if self._queue:
+            self._loop.call_soon(self._hand_over)
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """A connection whose exchange ended cleanly rests, until the next one takes it.
@@ -182,7 +222,9 @@ class UpstreamPool:
         """An exchange is over before it got a connection: its place in the queue is free."""
         if waiting in self._queue:
             self._queue.remove(waiting)
-            self._sweeper.forget(waiting)
+        else:
+            self._parked.pop(waiting.exchange, None)
+        self._sweeper.forget(waiting)
 
     def count_unsolicited(self) -> None:
         """A connection sent what nobody asked for."""
@@ -203,10 +245,9 @@ class UpstreamPool:
         self.statistics.tripped = self.fuse.opened
         if self.fuse.state(now) is State.OPEN:
             # Who waits for a connection would only find the same.
-            while self._queue:
-                self._next_waiting().fail(
-                    Reason.UPSTREAM_UNAVAILABLE, retry_after=self.fuse.retry_after(now)
-                )
+            retry_after = self.fuse.retry_after(now)
+            while self._queue or self._parked:
+                self._next_waiting().fail(Reason.UPSTREAM_UNAVAILABLE, retry_after=retry_after)
 
     def left(self, exchange: "Exchange") -> None:
         """`exchange` is over, perhaps before anything was heard of the upstream."""
@@ -235,7 +276,8 @@ class UpstreamPool:
             connection.discard()
 
     def _next_waiting(self) -> "Exchange":
-        waiting = self._queue.popleft()
+        """Out of the queue; where that is empty, of those who are parked."""
+        waiting = self._queue.popleft() if self._queue else self._parked.popitem()[1]
         self._sweeper.forget(waiting)
         return waiting.exchange
 

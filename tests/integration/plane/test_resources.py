@@ -320,3 +320,30 @@ async def test_lingering_does_not_cut_an_answer_that_is_being_read() -> None:
             await asyncio.sleep(0.02)
         assert received == size
         client.close()
+
+
+async def test_clients_that_upload_slowly_leave_connections_to_others() -> None:
+    serve, _ = replying(OK)
+    settings = Upstream(url="", connections=2, queue_seconds=30.0)
+    upload = request("/", "Content-Length: 4", method="POST", body=b"ab")
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, upstream=settings) as plane,
+    ):
+        slow, finishing, leaving, whole = [await plane.client() for _ in range(4)]
+        for client in (slow, finishing, leaving):
+            before = plane.pool.statistics.waited
+            await client.send(upload)
+            if client is not slow:
+                await plane.until(lambda known=before: plane.pool.statistics.waited > known)  # type: ignore[misc] # the value of this round
+        assert (await whole.get("/")).status == 200
+        await whole.send(request("/", "Content-Length: 2", method="POST", body=b"ab"))
+        assert (await whole.response()).status == 200, "its body is behind its head"
+        await slow.send(b"cd")
+        assert (await slow.response()).status == 200
+        await finishing.send(b"cd")
+        assert (await finishing.response()).status == 200
+        leaving.reset()
+        await plane.until(lambda: not plane.pool._uploads and not plane.pool._parked)
+        for client in (slow, finishing, whole):
+            client.close()
