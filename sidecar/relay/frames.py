@@ -6,9 +6,9 @@ a part of a header, and close frames only whole. So what has gone on ends at the
 unless a payload is under way (`at_boundary`), and nothing after a violation goes on at all.
 
 Hot path. A read that is exactly one small frame, which is what nearly all reads are, takes 0.1 µs;
-the loop below, over what is anything else, 0.7 µs and whatever the size. aiohttp's reader in C, which
-unmasks, copies and wraps each payload, takes 0.8 µs for a small message and 6 µs for one of 10 KB
-(perf/micro/frames.py), and could not give back the frames as they came.
+the loop below, over what is anything else, 0.7 µs and whatever the size. aiohttp's reader in C,
+which unmasks, copies and wraps each payload, takes 0.8 µs for a small message and 6 µs for one of
+10 KB (perf/micro/frames.py), and could not give back the frames as they came.
 """
 
 from typing import Final, NamedTuple
