@@ -13,6 +13,12 @@ from sidecar.settings.schema import Root, Tls, UpstreamTls
 
 # SPIFFE-ID section 2.1.
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}", re.ASCII)
+# SPIFFE Trust Domain and Bundle: authorities count for their own trust domain only. One file
+# says nothing of which of its authorities belongs to which.
+_VOUCHED: Final = (
+    "client_ca vouches for one trust domain or for certificate_names, not for several: any "
+    "authority in it could sign for each of them. Leave one; others need a sidecar of their own"
+)
 _SERVER_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*", re.ASCII)
 
 
@@ -102,11 +108,17 @@ def _check_certificates(root: Root, checker: Checker) -> None:
             checker.wrong(
                 (*path, "trust_domain"), f"the same trust domain as credentials.spiffe[{first}]"
             )
-        _check_owner(each.tenant, each.subject_prefix, path, owners, checker)
+        elif index:
+            checker.wrong(path, _VOUCHED)
+        else:
+            _check_owner(each.tenant, each.subject_prefix, path, owners, checker)
     names = credentials.certificate_names
     if names is not None:
         path = ("credentials", "certificate_names")
-        _check_owner(names.tenant, names.subject_prefix, path, owners, checker)
+        if credentials.spiffe:
+            checker.wrong(path, _VOUCHED)
+        else:
+            _check_owner(names.tenant, names.subject_prefix, path, owners, checker)
     _check_routes(root, checker)
 
 

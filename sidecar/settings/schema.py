@@ -438,6 +438,7 @@ class Credentials(Settings, frozen=True):
     websocket: WebSocketCredential = field(default_factory=WebSocketCredential)
     issuers: tuple[Issuer, ...] = ()
     # Certificates of clients, for routes that ask for them; needs listen.tls.client_certificate.
+    # One trust domain or names: every authority in listen.tls.client_ca could sign for each of them.
     spiffe: tuple[Spiffe, ...] = ()
     # For certificates without a SPIFFE id.
     certificate_names: CertificateNames | None = None
