@@ -7,18 +7,26 @@ change that bypassed the triggers. It is counted, told, and forgotten.
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from sidecar.cache.memory import Memory
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.facts import Fact
-from sidecar.model.need import Absent, RolesNeed, UserNeed, shard_of_need
-from sidecar.sync.tiers import Primary
+from sidecar.model.need import Absent, RolesNeed, StoreNeed, UserNeed, shard_of_need
+from sidecar.sync.keyspace import StoreFact
 
 _log: Final = logging.getLogger(__name__)
 _PAUSE_SECONDS: Final = 5.0
 # Of each region. A read each second or so is nothing to a database.
 _SAMPLE: Final = 3
+
+
+class Truth(Protocol):
+    """PostgreSQL (`store.facts.FactStore`)."""
+
+    async def read(self, need: StoreNeed, /) -> StoreFact | Absent:
+        """The fact or `ABSENT`; raises `StoresUnavailable`."""
+        ...
 
 
 class Auditor:
@@ -39,7 +47,7 @@ class Auditor:
     def __init__(
         self,
         memory: Memory,
-        primary: Primary,
+        primary: Truth,
         lease_seconds: float,
         *,
         instant: Callable[[], float],

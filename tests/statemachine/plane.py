@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
@@ -66,10 +66,11 @@ class Hearing(Follower):
         if not (self.deaf and news.epoch and not self._replaying):
             super().apply(news, now, **more)
 
-    def replay(self, missing: Missing, *found: Any) -> None:
+    def replay(self, missing: Missing, found: Iterable[News], now: float) -> bool:
         self._replaying = True
-        super().replay(missing, *found)
+        applied = super().replay(missing, found, now)
         self._replaying = False
+        return applied
 
 
 class Clocks:
