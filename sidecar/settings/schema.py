@@ -335,7 +335,8 @@ class Issuer(Settings, frozen=True):
         tenant: the tenant its subjects belong to.
         tenant_claim: or the claim that names it, which must then be one of `tenants`.
         tenants: the tenants that the claim may choose from.
-        subject_prefix: put before `sub`; two issuers of one tenant need different ones.
+        subject_prefix: put before `sub`; of two issuers of one tenant, neither's may begin with
+            the other's, so both need one.
         types: accepted `typ` values, compared without ``application/`` and case; the empty string
             accepts a token without `typ`.
         roles_claim: JSON pointer to a list of role names that the issuer may assert.
@@ -373,7 +374,8 @@ class Spiffe(Settings, frozen=True):
         trust_domain: e.g. ``prod.example.com``, of ``spiffe://prod.example.com/ns/shop/sa/orders``.
         tenant: the tenant its workloads belong to.
         subject_prefix: put before the path without its first slash (``ns/shop/sa/orders``), which
-            is the subject; whoever else speaks for the tenant needs a different one.
+            is the subject; whoever else speaks for the tenant needs another one, and neither may
+            begin with the other.
         known_users_only: whether the subject must exist in the stores.
     """
 
@@ -389,7 +391,8 @@ class CertificateNames(Settings, frozen=True):
     Attributes:
         tenant: the tenant they belong to.
         subject_prefix: put before the name (``CN=orders,O=Acme``, RFC 4514), which is the subject;
-            whoever else speaks for the tenant needs a different one.
+            whoever else speaks for the tenant needs another one, and neither may begin with the
+            other.
         known_users_only: whether the subject must exist in the stores.
     """
 
@@ -438,7 +441,7 @@ class Credentials(Settings, frozen=True):
     websocket: WebSocketCredential = field(default_factory=WebSocketCredential)
     issuers: tuple[Issuer, ...] = ()
     # Certificates of clients, for routes that ask for them; needs listen.tls.client_certificate.
-    # One trust domain or names: every authority in listen.tls.client_ca could sign for each of them.
+    # One trust domain or names: each authority in listen.tls.client_ca could sign for all of them.
     spiffe: tuple[Spiffe, ...] = ()
     # For certificates without a SPIFFE id.
     certificate_names: CertificateNames | None = None
