@@ -258,8 +258,14 @@ class Exchange:
     def _may_go_on(self) -> bool:
         return self._keep_alive and self.is_request_sent and not self._forwarder.is_draining
 
-    def fail(self, reason: Reason, *, retry_after: int = 0) -> None:
-        """The upstream failed it, or there was no connection to be had."""
+    def fail(self, reason: Reason, *, retry_after: int = 0, is_chance: bool = False) -> None:
+        """The upstream failed it, or there was no connection to be had.
+
+        Args:
+            reason: which of both.
+            retry_after: seconds that the client is told; 0 for none.
+            is_chance: whether that says nothing about the upstream.
+        """
         permit = self.permit
         if permit is None:
             self.refuse(Denial(reason))
@@ -267,8 +273,8 @@ class Exchange:
         # An upstream that waits for the rest of a request is at the mercy of its client.
         is_asked = self._connection is not None and self.is_request_sent
         self._drop_connection()
-        if is_asked and reason in _FAULTS and not self.status:
-            self._forwarder.pools[permit.route.upstream].failed(self)
+        if is_asked and reason in _FAULTS and not self.status and not is_chance:
+            self._forwarder.pools[permit.route.upstream].failed(self, reason)
         self.refuse(
             Denial(reason, route=permit.route, principal=permit.principal, retry_after=retry_after)
         )
@@ -478,7 +484,7 @@ class Exchange:
             self._retried = True
             self._forwarder.pools[self.permit.route.upstream].serve(self, fresh=True)
             return
-        self.fail(Reason.UPSTREAM_CLOSED)
+        self.fail(Reason.UPSTREAM_CLOSED, is_chance=may_retry and not replayable)
 
     def hold_client(self) -> None:
         """Read no more of the body until `release_client`."""

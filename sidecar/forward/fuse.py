@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from sidecar.limit.address import client_address, key_of
 from sidecar.limit.breaker import Breaker, State, Thresholds
 from sidecar.settings.schema import Breaker as Settings
 
@@ -31,6 +32,8 @@ class Fuse:
         self._breaker: Final = Breaker(thresholds, jitter)
         self._statuses: Final = frozenset(settings.statuses)
         self._probe: Exchange | None = None
+        # The client whose request was the last to end in a way that may have been its own doing.
+        self._last_suspect: str | bytes | None = None
 
     @property
     def opened(self) -> int:
@@ -70,8 +73,20 @@ class Fuse:
             self._breaker.succeeded(now, is_probe=self._is_probe(exchange))
 
     def failed(self, exchange: "Exchange", now: float) -> None:
-        """The upstream did not answer."""
+        """The upstream failed, whoever had asked: no connection, or no answer in time."""
         self._breaker.failed(now, is_probe=self._is_probe(exchange))
+
+    def dropped(self, exchange: "Exchange", now: float) -> None:
+        """The upstream closed without an answer, or gave a malformed one.
+
+        It may do so to one kind of request, such as one with a head too long for it, and be well.
+        One client after the other has to meet that: in a row, one alone counts but once, or it
+        could turn all others away.
+        """
+        suspect = _client_of(exchange)
+        if suspect != self._last_suspect:
+            self._last_suspect = suspect
+            self.failed(exchange, now)
 
     def left(self, exchange: "Exchange", now: float) -> None:
         """`exchange` is over; where nothing was heard of it, it says nothing about the upstream."""
@@ -83,3 +98,11 @@ class Fuse:
             return False
         self._probe = None
         return True
+
+
+def _client_of(exchange: "Exchange") -> str | bytes:
+    """Whom a failure is counted for: the peer, or who stands before it where it is believed."""
+    address = exchange.peer.address
+    if exchange.peer.is_trusted:
+        address = client_address(address, exchange.head.values(b"x-forwarded-for"), lambda _: False)
+    return key_of(address)

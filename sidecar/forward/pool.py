@@ -29,6 +29,8 @@ _LOG: Final = logging.getLogger(__name__)
 _NEVER_AGAIN: Final = -1.0
 # Of its connections, uploads under way have this share at most, and one in any case.
 _UPLOAD_SHARE: Final = 0.75
+# How an upstream that is well may end what it does not like about one request.
+_PERHAPS_ITS_OWN: Final = frozenset((Reason.UPSTREAM_CLOSED, Reason.UPSTREAM_MALFORMED))
 
 Connect = Callable[[Callable[[], UpstreamConnection]], Awaitable[UpstreamConnection]]
 
@@ -236,12 +238,15 @@ class UpstreamPool:
             self.fuse.answered(exchange, status, self.now())
             self.statistics.tripped = self.fuse.opened
 
-    def failed(self, exchange: "Exchange") -> None:
+    def failed(self, exchange: "Exchange", reason: Reason) -> None:
         """The upstream failed `exchange`: no connection, or no answer to a complete request."""
         if self.fuse is None:
             return
         now = self.now()
-        self.fuse.failed(exchange, now)
+        if reason in _PERHAPS_ITS_OWN:
+            self.fuse.dropped(exchange, now)
+        else:
+            self.fuse.failed(exchange, now)
         self.statistics.tripped = self.fuse.opened
         if self.fuse.state(now) is State.OPEN:
             # Who waits for a connection would only find the same.
@@ -306,8 +311,9 @@ class UpstreamPool:
                 self._connecting.discard(task)
         if connection is None:
             self.statistics.failed += 1
-            self.failed(exchange)
-            exchange.fail(failure or Reason.UPSTREAM_UNREACHABLE)
+            failure = failure or Reason.UPSTREAM_UNREACHABLE
+            self.failed(exchange, failure)
+            exchange.fail(failure)
             self._wake()
             return
         self.statistics.opened += 1

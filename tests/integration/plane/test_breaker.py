@@ -7,7 +7,7 @@ import pytest
 
 from sidecar.limit.breaker import State
 from sidecar.model.reason import Reason
-from sidecar.settings.schema import Breaker, Deadlines, Listen, Upstream
+from sidecar.settings.schema import Breaker, Deadlines, Forwarded, Listen, Upstream
 from tests.plane import (
     OK,
     Plane,
@@ -22,6 +22,8 @@ from tests.plane import (
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 BREAKER = Breaker(failures=3, open_seconds=60.0, longest_open_seconds=60.0)
 QUICK = Breaker(failures=2, open_seconds=0.1, longest_open_seconds=0.1)
+# Clients of many addresses, all by way of one proxy.
+PROXIED = Forwarded(trusted=("127.0.0.1",))
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -51,14 +53,14 @@ def answering(*answers: bytes) -> Serve:
 
 async def reasons(client: RawClient, count: int, *fields: str) -> list[tuple[int, str]]:
     found = []
-    for _ in range(count):
-        answer = await client.get("/", *fields)
+    for number in range(count):
+        answer = await client.get("/", f"X-Forwarded-For: 192.0.2.{number}", *fields)
         found.append((answer.status, answer.json()["reason"] if answer.status >= 400 else ""))
     return found
 
 
 async def test_without_an_upstream_it_opens_and_says_when_to_come_back() -> None:
-    async with running_plane(NOWHERE, upstream=upstream_settings()) as plane:
+    async with running_plane(NOWHERE, upstream=upstream_settings(), forwarded=PROXIED) as plane:
         client = await plane.client()
         assert await reasons(client, 3) == [(502, Reason.UPSTREAM_UNREACHABLE)] * 3
         refused = await client.get("/")
@@ -89,7 +91,7 @@ async def test_what_is_no_answer_is_a_failure(answer: bytes, reason: Reason) -> 
     settings = upstream_settings(head_seconds=0.05)
     async with (
         ScriptedUpstream(answering(answer)) as upstream,
-        running_plane(upstream.url, upstream=settings) as plane,
+        running_plane(upstream.url, upstream=settings, forwarded=PROXIED) as plane,
     ):
         client = await plane.client()
         found = [what for _, what in await reasons(client, 4)]
@@ -101,7 +103,7 @@ async def test_answers_are_no_failures_whatever_they_say() -> None:
     error = b"HTTP/1.1 503 x\r\nContent-Length: 2\r\n\r\n{}"
     async with (
         ScriptedUpstream(answering(error)) as upstream,
-        running_plane(upstream.url, upstream=upstream_settings()) as plane,
+        running_plane(upstream.url, upstream=upstream_settings(), forwarded=PROXIED) as plane,
     ):
         client = await plane.client()
         assert [(await client.get("/")).body for _ in range(30)] == [b"{}"] * 30
@@ -113,7 +115,9 @@ async def test_unless_their_status_is_named() -> None:
     breaker = Breaker(failures=3, open_seconds=60.0, longest_open_seconds=60.0, statuses=(503,))
     async with (
         ScriptedUpstream(answering(error)) as upstream,
-        running_plane(upstream.url, upstream=upstream_settings(breaker)) as plane,
+        running_plane(
+            upstream.url, upstream=upstream_settings(breaker), forwarded=PROXIED
+        ) as plane,
     ):
         client = await plane.client()
         assert [(await client.get("/")).body for _ in range(3)] == [b"{}"] * 3
@@ -125,7 +129,7 @@ async def test_unless_their_status_is_named() -> None:
 async def test_one_answer_closes_it_again() -> None:
     async with (
         ScriptedUpstream(answering(b"", b"", OK)) as upstream,
-        running_plane(upstream.url, upstream=upstream_settings(QUICK)) as plane,
+        running_plane(upstream.url, upstream=upstream_settings(QUICK), forwarded=PROXIED) as plane,
     ):
         client = await plane.client()
         assert [status for status, _ in await reasons(client, 3)] == [502, 502, 503]
@@ -150,7 +154,7 @@ async def test_one_request_at_a_time_tries() -> None:
     slow = Breaker(failures=2, open_seconds=0.5, longest_open_seconds=0.5)
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, upstream=upstream_settings(slow)) as plane,
+        running_plane(upstream.url, upstream=upstream_settings(slow), forwarded=PROXIED) as plane,
     ):
         client, probe = await plane.client(), await plane.client()
         await reasons(client, 2)
@@ -176,7 +180,7 @@ async def test_who_waits_for_a_connection_is_not_left_waiting() -> None:
     one = upstream_settings(breaker, connections=1)
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, upstream=one) as plane,
+        running_plane(upstream.url, upstream=one, forwarded=PROXIED) as plane,
     ):
         clients = [await plane.client() for _ in range(4)]
         for client in clients:
@@ -202,7 +206,7 @@ async def test_a_client_that_does_not_finish_its_request_opens_nothing() -> None
     listen = Listen(deadlines=Deadlines(body_idle_seconds=30.0))
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, upstream=settings, listen=listen) as plane,
+        running_plane(upstream.url, upstream=settings, listen=listen, forwarded=PROXIED) as plane,
     ):
         stalled = await plane.client()
         await stalled.send(request("/", "Content-Length: 5", method="POST"))
@@ -235,7 +239,7 @@ async def test_a_close_that_crossed_a_request_is_no_failure() -> None:
     settings = upstream_settings(Breaker(failures=1))
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, upstream=settings) as plane,
+        running_plane(upstream.url, upstream=settings, forwarded=PROXIED) as plane,
     ):
         client = await plane.client()
         assert [(await client.get("/")).status for _ in range(3)] == [200, 200, 200]
@@ -258,7 +262,7 @@ async def test_a_probe_whose_client_leaves_is_followed_by_another() -> None:
 
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, upstream=upstream_settings(QUICK)) as plane,
+        running_plane(upstream.url, upstream=upstream_settings(QUICK), forwarded=PROXIED) as plane,
     ):
         client, probe = await plane.client(), await plane.client()
         await reasons(client, 2)
@@ -296,7 +300,7 @@ async def test_a_client_that_is_the_probe_keeps_nobody_out(
 
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, upstream=upstream_settings()) as plane,
+        running_plane(upstream.url, upstream=upstream_settings(), forwarded=PROXIED) as plane,
     ):
         client, probe = await plane.client(), await plane.client()
         await reasons(client, BREAKER.failures)
@@ -315,3 +319,43 @@ async def test_a_client_that_is_the_probe_keeps_nobody_out(
         assert state(plane) is State.CLOSED
         client.close()
         probe.close()
+
+
+async def test_one_client_alone_does_not_open_it_with_requests_that_the_upstream_drops() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            if b"Poison" in await read_head(reader):
+                return
+            writer.write(OK)
+
+    settings = upstream_settings()
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, upstream=settings, forwarded=PROXIED) as plane,
+    ):
+        client = await plane.client()
+        for _ in range(BREAKER.least_requests + 1):
+            poisoned = await client.get("/", "X-Forwarded-For: 192.0.2.1", "X: Poison")
+            assert poisoned.status == 502
+        assert state(plane) is State.CLOSED
+        assert (await client.get("/", "X-Forwarded-For: 192.0.2.2")).status == 200
+        await reasons(client, BREAKER.failures, "X: Poison")
+        assert state(plane) is State.OPEN, "it is, where many clients see it"
+        client.close()
+
+
+async def test_a_close_that_crossed_what_may_not_be_sent_again_opens_nothing() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)
+
+    settings = upstream_settings(Breaker(failures=1))
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, upstream=settings, forwarded=PROXIED) as plane,
+    ):
+        client = await plane.client()
+        assert [(await client.get("/", method="POST")).status for _ in range(2)] == [200, 502]
+        assert state(plane) is State.CLOSED
+        client.close()

@@ -4,6 +4,7 @@ from typing import Any
 
 from sidecar.forward.fuse import Fuse
 from sidecar.limit.breaker import State
+from sidecar.model.peer import Peer
 from sidecar.settings.schema import Breaker
 
 START = 1_000.0
@@ -12,12 +13,13 @@ START = 1_000.0
 class Exchange:
     """All that a fuse asks of one."""
 
-    def __init__(self, *, is_request_sent: bool = True) -> None:
+    def __init__(self, address: str = "192.0.2.1", *, is_request_sent: bool = True) -> None:
         self.is_request_sent = is_request_sent
+        self.peer = Peer(address, "http", is_trusted=False)
 
 
-def exchange(**known: Any) -> Any:
-    return Exchange(**known)
+def exchange(address: str = "192.0.2.1", **known: Any) -> Any:
+    return Exchange(address, **known)
 
 
 def blown(**settings: Any) -> Fuse:
@@ -107,6 +109,29 @@ def test_where_there_are_only_uploads_one_of_them_is_the_probe() -> None:
     assert not fuse.admits(exchange(), START + 1.1), "it is complete by now"
     fuse.answered(upload, 200, START + 1.2)
     assert fuse.state(START + 1.2) is State.CLOSED
+
+
+def test_what_may_be_the_doing_of_one_client_counts_once_for_it() -> None:
+    fuse = Fuse(Breaker(failures=3, open_seconds=1.0), lambda: 0.5)
+    for _ in range(100):
+        fuse.dropped(exchange("2001:db8::1"), START)
+        fuse.dropped(exchange("2001:db8::2"), START)
+    assert fuse.state(START) is State.CLOSED, "one network is one client"
+    fuse.dropped(exchange("192.0.2.1"), START)
+    assert fuse.state(START) is State.CLOSED
+    fuse.dropped(exchange("192.0.2.2"), START)
+    assert fuse.state(START) is State.OPEN
+
+
+def test_a_client_whose_probes_are_dropped_keeps_nobody_out() -> None:
+    fuse = blown()
+    for instant in (START + 1, START + 4, START + 4.1):
+        probe = exchange()
+        assert fuse.admits(probe, instant)
+        fuse.dropped(probe, instant)
+        fuse.left(probe, instant)
+    assert fuse.opened == 2, "it counted once"
+    assert fuse.admits(exchange("192.0.2.2"), START + 4.1)
 
 
 def test_whoever_is_refused_is_told_whole_seconds_and_at_least_one() -> None:

@@ -176,5 +176,5 @@ async def test_uploads_without_a_place_hear_that_the_upstream_is_gone() -> None:
     settings = Breaker(failures=1, open_seconds=60.0)
     four = pool(Fuse(settings, lambda: 0.5), connections=4)
     slow = uploads(four, 5)
-    four.failed(slow[0])  # type: ignore[arg-type] # all that a pool asks of one
+    four.failed(slow[0], Reason.UPSTREAM_TIMEOUT)  # type: ignore[arg-type] # all that a pool asks of one
     assert [each.reason for each in slow[3:]] == [Reason.UPSTREAM_UNAVAILABLE] * 2
