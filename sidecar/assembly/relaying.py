@@ -60,6 +60,7 @@ async def relaying(
         parameters=deciding.snapshot.credentials.parameters,
         gate_of=MessageGates(root.routes, deciding.snapshot.routes.routes),
         reset=reset,
+        budget=server.budget,
         ended=ended,
         sweeper=sweeper,
     )

@@ -125,6 +125,18 @@ class End(asyncio.Protocol):
         """Octets that it was sent and that have not left."""
         return 0 if self.transport is None else self.transport.get_write_buffer_size()
 
+    @property
+    def kept_bytes(self) -> int:
+        """Octets that wait in our memory: for it, or of what came from it."""
+        size = self.unsent if self.is_stalled else 0
+        if self.late:
+            size += sum(map(len, self.late))
+        if self.joiner is not None:
+            size += self.joiner.kept_bytes + sum(
+                len(whole.octets) + len(whole.payload) for whole in self.waiting
+            )
+        return size
+
     def write(self, octets: bytes) -> None:
         """Send; nothing where it is gone or was told the end."""
         if self.transport is not None and not self.is_told and not self.transport.is_closing():

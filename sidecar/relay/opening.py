@@ -24,6 +24,16 @@ from sidecar.relay.streams import Streams
 from sidecar.settings.schema import Deadlines
 
 
+class Budget(Protocol):
+    """The bound on what all clients together keep in memory (`listen.budget.Budget`)."""
+
+    def tell(self, holder: Session, /) -> bool:
+        """It keeps more, or less, than it did; whether it is worth counting."""
+
+    def forget(self, holder: Session, /) -> None:
+        """It is gone."""
+
+
 class Handshake(Protocol):
     """The exchange that a WebSocket begins as (`forward.exchange.Exchange`)."""
 
@@ -72,6 +82,7 @@ class Relay:
         parameters: of the query that hold credentials, which do not go upstream.
         gate_of: makes gates; None where no route has message rules.
         reset: ends a connection so that this is no proper end.
+        budget: of memory.
         ended: called once for each session, when both its connections are gone.
         sweeper: looks at deadlines.
 
@@ -80,6 +91,7 @@ class Relay:
         streams: finds responses that last; None where nobody looks.
         now: the loop's clock.
         reset: ends a connection so that this is no proper end.
+        budget: of memory.
     """
 
     def __init__(
@@ -91,6 +103,7 @@ class Relay:
         parameters: frozenset[bytes],
         gate_of: GateMaker | None,
         reset: Callable[[asyncio.Transport], None],
+        budget: Budget,
         ended: Callable[[Session], None],
         sweeper: Sweeper,
     ) -> None:
@@ -102,6 +115,7 @@ class Relay:
         self._parameters = parameters
         self._gate_of = gate_of
         self.reset: Final = reset
+        self.budget: Final = budget
         self._ended = ended
         self._sweeper = sweeper
         self._sessions: set[Session] = set()
@@ -187,6 +201,7 @@ class Relay:
             return
         self._sessions.discard(session)
         self._sweeper.forget(session)
+        self.budget.forget(session)
         session.report()
         route = session.permit.route.name
         self.counts.closes[session.cause, str(session.code), route] += 1

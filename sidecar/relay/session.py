@@ -45,6 +45,8 @@ _PING: Final = b"sidecar"
 _RATE_SECONDS: Final = 10.0
 # Of `idle_seconds`: how often it is looked whether there was a message.
 _SHARE: Final = 0.25
+# As the budget of all clients counts (`listen.budget`).
+_LITTLE_BYTES: Final = 4096
 _CAUSES: Final = {Code.TOO_BIG: "too-big", Code.POLICY: "too-many", Code.FORBIDDEN: "refused"}
 
 
@@ -75,10 +77,10 @@ class Session:
     """
 
     __slots__ = (
-        "_answer_due", "_idle_due", "_idle_since", "_limit", "_messages", "_offender", "_ping_due",
-        "_rated", "_rated_at", "_relay", "_reported", "_stall_due", "_state", "_violation",
-        "cause", "client", "code", "deadline", "denial", "gate", "life", "opened", "permit",
-        "reader", "started", "upstream",
+        "_answer_due", "_idle_due", "_idle_since", "_is_counted", "_limit", "_messages",
+        "_offender", "_ping_due", "_rated", "_rated_at", "_relay", "_reported", "_stall_due",
+        "_state", "_violation", "cause", "client", "code", "deadline", "denial", "gate", "life",
+        "opened", "permit", "reader", "started", "upstream",
     )  # fmt: skip
 
     def __init__(self, relay: "Relay", opened: "Opened") -> None:
@@ -97,6 +99,7 @@ class Session:
         self.life = relay.lives.open(self, opened.head, opened.peer, opened.request_id, self.permit)
         self._state = RELAYING
         self.started = stopwatch()
+        self._is_counted = False
         self._offender: End | None = None
         self._violation: Violation | None = None
         self._messages = 0
@@ -207,6 +210,7 @@ class Session:
             if end.joiner is not None:
                 if self.reader is not None:
                     self.reader.read(end, end.joiner.feed(octets))
+                    self._tell_budget()
                 return
             frames = end.frames
             passed = frames.feed(octets)
@@ -256,6 +260,7 @@ class Session:
             end.read_on(False)
         self._stall_due = self._relay.now() + self._relay.deadlines.write_stall_seconds
         self.arm()
+        self._tell_budget()
 
     def flows(self, _end: End) -> None:
         """It does again."""
@@ -263,6 +268,7 @@ class Session:
             self._stall_due = NEVER
             self.arm()
         self.flow()
+        self._tell_budget()
 
     def flow(self) -> None:
         """Read each end whose other keeps up, unless nothing may pass."""
@@ -459,6 +465,21 @@ class Session:
         if is_exceeded:
             self.violated(self.client, Violation(Code.POLICY, "too many messages"))
         return is_exceeded
+
+    # -- listen.budget.Holder ---------------------------------------------------------------
+
+    def kept_bytes(self) -> int:
+        """Octets that wait: for who does not read, for the rest of a message, for a decision."""
+        return self.client.kept_bytes + self.upstream.kept_bytes
+
+    def shed(self) -> None:
+        """Memory for all clients is used up, and this one holds a large part of it."""
+        self._note("memory")
+        self.cut()
+
+    def _tell_budget(self) -> None:
+        if self._is_counted or self.kept_bytes() > _LITTLE_BYTES:
+            self._is_counted = self._relay.budget.tell(self)
 
     # -- Deadlines --------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from sidecar.authorize.permit import Permit
 from sidecar.clock import Sweeper, instant, wall
 from sidecar.decide import decide
 from sidecar.forward.switching import Handed
+from sidecar.listen.budget import Budget
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.head import RequestHead, Upgrade
 from sidecar.model.need import ABSENT, Found, Need, UserNeed
@@ -36,6 +37,7 @@ class FakeTransport(asyncio.Transport):
         self.written: list[bytes] = []
         self.is_paused = False
         self.ending = ""
+        self.unsent = 0
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
@@ -44,7 +46,7 @@ class FakeTransport(asyncio.Transport):
         assert (high, low) == (65_536, None)
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.unsent
 
     def write(self, data: Any) -> None:
         assert not self.ending, "nothing is written to who is gone"
@@ -175,6 +177,7 @@ class Stage:
         self.ended: list[Session] = []
         self.resets: list[FakeTransport] = []
         self.lost = 0
+        self.budget = Budget(1_000_000)
         self.lives = Lives(
             self.memory,
             self.world.credentials,
@@ -189,6 +192,7 @@ class Stage:
             parameters=frozenset(),
             gate_of=(lambda _permit, _subprotocol: gate) if gate is not None else None,
             reset=lambda transport: transport.abort(),
+            budget=self.budget,
             ended=self.ended.append,
             sweeper=self.sweeper,
         )

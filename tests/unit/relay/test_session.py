@@ -355,3 +355,29 @@ async def test_text_that_is_none_ends_it_where_messages_are_read() -> None:
     stage = await Stage({"reauthenticate": {}}).opened()
     stage.upstream.feed(ours(WHOLE_BINARY, b"\xff"))
     assert stage.client.take() == ours(WHOLE_BINARY, b"\xff")
+
+
+async def test_what_waits_is_counted_and_bounded() -> None:
+    stage = await Stage().opened()
+    stage.client.unsent = 70_000
+    stage.client.protocol.pause_writing()
+    assert stage.budget.used_bytes == 70_000
+    stage.client.protocol.resume_writing()
+    assert stage.budget.used_bytes == 0
+    stage.client.unsent = 2_000_000
+    stage.client.protocol.pause_writing()
+    assert (stage.client.ending, stage.budget.shed) == ("reset", 1)
+    stage.client.lose()
+    stage.upstream.lose()
+    assert [session.cause for session in stage.ended] == ["memory"]
+    assert stage.budget.used_bytes == 0
+
+
+async def test_unfinished_messages_are_counted() -> None:
+    stage = await Stage({"reauthenticate": {}}).opened()
+    octets = frame(TEXT, b"x" * 100_000)
+    stage.client.feed(octets[:60_000])
+    assert stage.budget.used_bytes == 60_000
+    stage.client.feed(octets[60_000:])
+    assert stage.budget.used_bytes == 0
+    assert stage.upstream.take() == octets
