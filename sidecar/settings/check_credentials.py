@@ -14,6 +14,8 @@ TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 # RFC 9110 section 5.6.4: what a quoted string holds without escapes.
 _QUOTED: Final = re.compile(r"[ !#-\[\]-~]*", re.ASCII)
 
+_APART: Final = "not begin with, nor be the beginning of,"
+
 
 def check_credentials(root: Root, checker: Checker) -> None:
     """Sessions, issuers and where browsers are sent."""
@@ -107,24 +109,28 @@ class Owners:
 
     def __init__(self, issuers: tuple[Issuer, ...], checker: Checker) -> None:
         self._checker = checker
-        self._owners: dict[tuple[str, str], Path] = {}
+        self._owners: dict[str, list[tuple[str, Path]]] = {}
         for index, issuer in enumerate(issuers):
             for tenant in _tenants(issuer):
-                self._owners.setdefault(
-                    (tenant, issuer.subject_prefix), ("credentials", "issuers", index)
+                self._owners.setdefault(tenant, []).append(
+                    (issuer.subject_prefix, ("credentials", "issuers", index))
                 )
 
     def add(self, tenant: str, prefix: str, path: Path) -> bool:
         """Note that `path` speaks for subjects with this prefix; False where another one does."""
-        first = self._owners.setdefault((tenant, prefix), path)
-        if first == path:
-            return True
-        self._checker.wrong(
-            (*path, "subject_prefix"),
-            f"must differ from that of {render(first)}: both speak for one tenant, and one's "
-            "subject could be taken for the other's",
-        )
-        return False
+        owners = self._owners.setdefault(tenant, [])
+        for other, owner in owners:
+            # With `a:` and `a:b:`, the first one's subject `b:c` is the second one's `c`.
+            if prefix.startswith(other) or other.startswith(prefix):
+                what = "differ from" if prefix == other else _APART
+                self._checker.wrong(
+                    (*path, "subject_prefix"),
+                    f"must {what} that of {render(owner)}: both speak for one tenant, and one's "
+                    "subject could be taken for the other's",
+                )
+                return False
+        owners.append((prefix, path))
+        return True
 
 
 def _tenants(issuer: Issuer) -> list[str]:

@@ -132,6 +132,16 @@ CREDENTIALS = {
 }
 
 
+CREDENTIALS[
+    f"{{{KEY}, issuers: [{{issuer: i, audiences: [a], jwks: {{file: k}}, tenant: t}}], "
+    "spiffe: [{trust_domain: a, tenant: t, subject_prefix: 'w:'}]}"
+] = (
+    "credentials.spiffe[0].subject_prefix: must not begin with, nor be the beginning of, that of "
+    "credentials.issuers[0]: both speak for one tenant, and one's subject could be taken for the "
+    "other's"
+)
+
+
 @pytest.mark.parametrize("credentials", CREDENTIALS)
 def test_wrong_credentials(credentials: str) -> None:
     assert problems(credentials=credentials, listen=MUTUAL) == [CREDENTIALS[credentials]]

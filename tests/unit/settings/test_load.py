@@ -751,16 +751,28 @@ def test_a_wrong_issuer_is_told_with_its_place(old: str, new: str, expected: str
     assert problems(text) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("first", "second"), [("", "o:"), ("o:", ""), ("a:", "a:b:"), ("a:b:", "a:")]
+)
+def test_no_prefix_of_a_tenant_begins_with_another(first: str, second: str) -> None:
+    several = "".join(
+        text.replace("tenant: acme", f"tenant: acme\n      subject_prefix: '{prefix}'")
+        for text, prefix in ((ISSUER, first), (SECOND, second))
+    )
+    (found,) = problems(GOOD.replace("routes:", several + "routes:"))
+    assert "credentials.issuers[1].subject_prefix: must not begin with, nor be the" in found
+
+
 def test_issuers_of_one_tenant_may_differ_in_prefix_and_tenants() -> None:
     several = (
-        ISSUER
+        ISSUER.replace("tenant: acme", "tenant: acme\n      subject_prefix: 'i:'")
         + SECOND.replace("tenant: acme", "tenant: acme\n      subject_prefix: 'o:'")
         + SECOND.replace("other", "third").replace(
             "tenant: acme", "tenant_claim: org\n      tenants: [globex]"
         )
     )
     root = parse(GOOD.replace("routes:", several + "routes:"), environ=ENVIRON)
-    assert [issuer.subject_prefix for issuer in root.credentials.issuers] == ["", "o:", ""]
+    assert [issuer.subject_prefix for issuer in root.credentials.issuers] == ["i:", "o:", ""]
 
 
 def test_keys_may_come_over_http_from_loopback() -> None:
