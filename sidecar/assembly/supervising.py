@@ -194,10 +194,16 @@ class Supervisor:
         _LOG.error("%s (pid %d) ended: %s; again in %.1f s", child.name, pid, how, wait)
 
     def _has_served(self, place: int) -> bool:
-        """Whether any of its kind ever served."""
+        """Whether any of its kind ever served, also since the last look."""
+        self._note_served()
         if place == self._companion:
             return place in self._served
         return bool(self._served - {self._companion})
+
+    def _note_served(self) -> None:
+        self._served.update(
+            each for each in range(self._board.places) if self._board.is_ready(each)
+        )
 
     def _look(self) -> None:
         """Kill who hangs; at the end, who does not end."""
@@ -205,9 +211,8 @@ class Supervisor:
         # Stopped ourselves (a frozen container), we cannot tell: they get their time anew.
         was_away = now - self._looked_at > 4 * _LOOK_SECONDS
         self._looked_at = now
+        self._note_served()
         for place, child in enumerate(self._children):
-            if self._board.is_ready(place):
-                self._served.add(place)
             if not child.pid:
                 continue
             if was_away:

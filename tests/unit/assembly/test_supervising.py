@@ -210,6 +210,15 @@ def test_a_worker_that_fails_later_is_started_again(world: World) -> None:
     assert len(world.starts_of(0)) == 2
 
 
+@pytest.mark.parametrize("place", [0, 2])
+def test_who_served_and_fails_before_the_first_look_is_started_again(
+    world: World, place: int
+) -> None:
+    world.at = {100.5: lambda: world.die(place, 1 << 8), 110.0: lambda: world.send(TERM)}
+    assert supervise(world) == 0
+    assert len(world.starts_of(place)) == 2
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(0, 0), (TERM, 0), (INT, 0), (1 << 8, 1), (signal.SIGSEGV, 1)]
 )
