@@ -53,6 +53,13 @@ def _check_origins(cors: CorsRule, path: Path, checker: Checker) -> None:
             elif len(cors.origins) > 1:
                 checker.wrong(where, "means all of them: give it alone")
             continue
+        if origin == "null" and cors.credentials:
+            # Any page gets this origin in a sandboxed frame: it is as good as `*`.
+            checker.wrong(
+                where, "any page can be without an origin (a sandboxed frame) and could act as "
+                "whoever is signed in: name the origins, or leave out `credentials`",
+            )  # fmt: skip
+            continue
         check_origin(origin, where, checker)
 
 

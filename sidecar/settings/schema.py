@@ -517,8 +517,8 @@ class CorsRule(Settings, frozen=True):
 
     Attributes:
         origins: ``https://app.example``, as browsers write them: scheme, host, and a port that is
-            not the scheme's own; ``null`` for pages without one; ``*`` for any page, without
-            `credentials`.
+            not the scheme's own; ``null`` for pages without one; ``*`` for any page; both only
+            without `credentials`.
         methods: that may be asked for; none given means those of the route.
         headers: fields that pages may set beyond what they always may, e.g. ``Authorization``.
         exposed: fields of answers that pages may read beyond what they always may.

@@ -107,6 +107,9 @@ ROUTES = {
     "access: public, cors: {origins: ['https://a.example'], headers: ['*']}": (
         "routes[0].cors.headers[0]: must be the name of a field; each is named, there is no `*`"
     ),
+    "access: public, cors: {origins: ['https://a.example', 'null'], credentials: true}": (
+        "routes[0].cors.origins[1]: any page can be without an origin (a sandboxed frame)"
+    ),
     "access: public, cors: {origins: ['https://a.example'], exposed: ['a b']}": (
         "routes[0].cors.exposed[0]: must be the name of a field"
     ),
