@@ -81,10 +81,12 @@ class TrafficListener:
         server.hurry = part.hurry
         self.opening = Opening(server, tls=self.tls, proxies=proxies)
         self.acceptor = Acceptor(self.opening, server.is_full, has_siblings=part.has_siblings)
+        upstreams = sum(each.connections for each in root.upstreams.values())
+        if any(rule.websocket is not None for rule in root.routes):
+            # Each takes a connection to an upstream for itself, beside those of requests.
+            upstreams += listen.limits.websockets
         server.most_connections = ceiling(
-            listen.limits.connections,
-            sum(each.connections for each in root.upstreams.values()),
-            root.admin.connections,
+            listen.limits.connections, upstreams, root.admin.connections
         )
 
     @property

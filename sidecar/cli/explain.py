@@ -24,6 +24,14 @@ _MAX_TOKEN_BYTES = 65_536
 _MAX_MESSAGE_BYTES = 16_777_216
 _UNKNOWN = frozenset({Reason.STORES_UNAVAILABLE, Reason.KEYS_UNAVAILABLE})
 
+# The key is of no interest: nobody answers.
+_HANDSHAKE = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+)
+
 
 @click.command
 @click.option(
@@ -38,6 +46,8 @@ _UNKNOWN = frozenset({Reason.STORES_UNAVAILABLE, Reason.KEYS_UNAVAILABLE})
     help=f"Session token or JWT; `-` reads it from stdin, and without it {TOKEN_VARIABLE} is "
     "used. Both keep it out of the list of processes.",
 )  # fmt: skip
+@click.option("--websocket", is_flag=True, help="The request is a WebSocket handshake.")
+@click.option("--origin", metavar="ORIGIN", help="Of the page that opens the WebSocket.")
 @click.option(
     "--message", "message_file", metavar="FILE", type=click.Path(path_type=Path, allow_dash=True),
     help="On a WebSocket of that route: the message in FILE, also; `-` reads it from stdin.",
@@ -52,6 +62,8 @@ def explain(
     target: str,
     host: str,
     token: str | None,
+    websocket: bool,
+    origin: str | None,
     message_file: Path | None,
     binary: bool,
     from_server: bool,
@@ -69,6 +81,7 @@ def explain(
       sidecar explain -c sidecar.yaml --path /api/orders/17 --token - < token.txt
       SIDECAR_TOKEN=scs1_... sidecar explain -c sidecar.yaml --method DELETE --path /api/orders/17
       sidecar explain -c sidecar.yaml --path / --json | jq .reason
+      sidecar explain -c sidecar.yaml --path /ws --websocket --origin https://app.example
       echo '{"type": "order.read"}' | sidecar explain -c sidecar.yaml --path /ws --message -
 
     Exit code: 0 permitted, 1 refused (the request, or the message), 3 the stores are not available.
@@ -78,7 +91,15 @@ def explain(
     if message_file is not None:
         payload = read_message(message_file, token)
         message = AskedMessage(payload, is_text=not binary, from_server=from_server)
-    raw = raw_head(root, method, target, host, read_token(token))
+    raw = raw_head(
+        root,
+        method,
+        target,
+        host,
+        read_token(token),
+        origin=origin,
+        websocket=websocket or origin is not None,
+    )
     head = read_head(root, raw)
     if isinstance(head, Denial):
         explanation = refused_as_read(head, method, target, host)
@@ -121,7 +142,16 @@ def read_message(file: Path, token: str | None) -> bytes:
         raise click.BadParameter(f"{error.strerror}.", param_hint="--message") from None
 
 
-def raw_head(root: Root, method: str, target: str, host: str, token: str) -> bytes:
+def raw_head(
+    root: Root,
+    method: str,
+    target: str,
+    host: str,
+    token: str,
+    *,
+    websocket: bool = False,
+    origin: str | None = None,
+) -> bytes:
     """The request as a client would send it.
 
     The token goes into the session's cookie where sessions are not accepted as bearer tokens.
@@ -129,7 +159,8 @@ def raw_head(root: Root, method: str, target: str, host: str, token: str) -> byt
     Raises:
         click.BadParameter: a part could end its line, so that this would be another request.
     """
-    for option, value in (("path", target), ("method", method), ("host", host), ("token", token)):
+    given = {"path": target, "method": method, "host": host, "token": token, "origin": origin or ""}
+    for option, value in given.items():
         if any(character < " " or character == "\x7f" for character in value):
             raise click.BadParameter("has control characters in it.", param_hint=f"--{option}")
     session = root.credentials.session
@@ -138,6 +169,10 @@ def raw_head(root: Root, method: str, target: str, host: str, token: str) -> byt
         lines.append(f"Cookie: {session.cookie}={token}")
     elif token:
         lines.append(f"Authorization: Bearer {token}")
+    if websocket:
+        lines += _HANDSHAKE
+    if origin is not None:
+        lines.append(f"Origin: {origin}")
     return "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sidecar.cli.console import Code
-from sidecar.cli.explain import exit_code, explain, raw_head
+from sidecar.cli.explain import exit_code, explain, raw_head, read_head
 from sidecar.model.errors import StoresUnavailable
 from sidecar.model.explanation import (
     AskedMessage,
@@ -158,6 +158,17 @@ def test_the_head_is_what_a_client_would_send(config: Path) -> None:
     assert raw_head(root, "PUT", "/é", "h", "") == "PUT /é HTTP/1.1\r\nHost: h\r\n\r\n".encode()
     with pytest.raises(click.BadParameter):
         raw_head(root, "PUT", "/\x7f", "h", "")
+
+
+def test_a_handshake_names_its_page(config: Path) -> None:
+    root = load(config, environ={"DSN": "postgresql://", "KEY": "k" * 32})
+    raw = raw_head(root, "GET", "/ws", "h", "", websocket=True, origin="https://page.example")
+    assert raw.endswith(b"==\r\nOrigin: https://page.example\r\n\r\n")
+    head = read_head(root, raw)
+    assert isinstance(head, RequestHead)
+    assert head.upgrade is not None
+    with pytest.raises(click.BadParameter):
+        raw_head(root, "GET", "/ws", "h", "", websocket=True, origin="x\r\nCookie: y")
 
 
 def test_a_broken_configuration_is_told(config: Path, asked: Asked) -> None:
