@@ -55,6 +55,7 @@ class Acceptor:
         self._resuming: asyncio.TimerHandle | None = None
         self._pause_seconds = _PAUSE_SECONDS
         self._tell_at = 0.0
+        self._stopped = False
 
     def start(self, listeners: Sequence[socket.socket]) -> None:
         """Begin to accept from `listeners`: not blocking, and closed at the end."""
@@ -67,13 +68,17 @@ class Acceptor:
             self._loop.add_reader(listener.fileno(), self._accept_some, listener)
 
     async def stop(self) -> None:
-        """Accept what is in the queue, close, and let handshakes end."""
+        """Accept what is in the queue, close, and let handshakes end.
+
+        Siblings go on with the queue, so what is beyond our ceiling is left to them.
+        """
+        self._stopped = True
         self._pause()
         for listener in self._listeners:
             if not self._has_siblings:
                 # From now on the kernel lets nobody into the queue (listen(2)).
                 listener.listen(0)
-            while self._accept_one(listener):
+            while not self._is_left_to_siblings() and self._accept_one(listener):
                 pass
             listener.close()
         if self._tasks:
@@ -84,11 +89,14 @@ class Acceptor:
 
     def _accept_some(self, listener: socket.socket) -> None:
         for _ in range(_AT_ONCE):
-            if self._has_siblings and self._is_full():
+            if self._is_left_to_siblings():
                 self._pause(_FULL_PAUSE_SECONDS)
                 return
             if not self._accept_one(listener):
                 return
+
+    def _is_left_to_siblings(self) -> bool:
+        return self._has_siblings and self._is_full()
 
     def _accept_one(self, listener: socket.socket) -> bool:
         """Accept one connection; False when there is none to be had now."""
@@ -132,12 +140,12 @@ class Acceptor:
         self._pause_seconds = min(2 * self._pause_seconds, _LONGEST_PAUSE_SECONDS)
 
     def _pause(self, seconds: float | None = None) -> None:
-        """Accept no more; again after `seconds`, if given."""
+        """Accept no more; again after `seconds`, if given and this is not the end."""
         for listener in self._listeners:
             if listener.fileno() >= 0:
                 self._loop.remove_reader(listener.fileno())
         if self._resuming is not None:
             self._resuming.cancel()
             self._resuming = None
-        if seconds is not None:
+        if seconds is not None and not self._stopped:
             self._resuming = self._loop.call_later(seconds, self._resume)

@@ -116,6 +116,24 @@ async def test_the_end_comes_while_accepting_pauses() -> None:
     assert listener.calls == calls
 
 
+async def test_running_short_at_the_end_resumes_nothing() -> None:
+    listener = Listener(OSError(errno.EMFILE, "none left"))
+    acceptor = accepting(listener, Opened())
+    await acceptor.stop()
+    assert acceptor.pauses == 1
+    assert acceptor._resuming is None
+
+
+async def test_a_full_worker_that_stops_leaves_the_queue_to_the_others() -> None:
+    sock = socket.socket()
+    listener = Listener(sock)
+    acceptor = accepting(listener, Opened(), full=True, has_siblings=True)
+    await acceptor.stop()
+    assert (listener.calls, acceptor.refused) == (0, 0)
+    assert sock.fileno() >= 0
+    sock.close()
+
+
 async def test_the_loop_turns_between_many() -> None:
     socks = [socket.socket() for _ in range(20)]
     listener, opened = Listener(*socks), Opened()
