@@ -396,6 +396,8 @@ class Exchange:
         if self.head.minor == 0 or (answer.status == 100 and not self.head.expects_continue):
             return
         self._client.write(self._forwarder.response_fields.interim(answer))
+        if answer.status == 100 and not self._is_held:
+            self._client.release_body()
 
     def switch(self, answer: ResponseHead, octets: bytes) -> None:
         """The upstream says that it is no longer HTTP: 101, with the `octets` behind it.

@@ -282,7 +282,11 @@ class Downstream(Kept):
         if self._body is None:
             exchange.fail(Reason.BODY_TOO_LARGE)
             return
-        self._due = server.now() + server.deadlines.body_idle_seconds
+        self._due = server.deadlines.body_idle_seconds
+        # Who asks first is told by the upstream, whose deadline it is until then.
+        self._is_held = head.expects_continue
+        if not self._is_held:
+            self._due += server.now()
         self._arm()
         self._resume()
         server.begin(exchange)
@@ -311,6 +315,10 @@ class Downstream(Kept):
         exchange = self._exchange
         if body is None or exchange is None:
             return
+        if data and self._is_held and self._reading:
+            # Sent without waiting for 100 (RFC 9110 section 10.1.1): its time has begun.
+            self._is_held = False
+            self._due += self._server.now()
         try:
             payload = body.feed(data)
         except BodyMalformedError:

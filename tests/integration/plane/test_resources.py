@@ -347,3 +347,60 @@ async def test_clients_that_upload_slowly_leave_connections_to_others() -> None:
         await plane.until(lambda: not plane.pool._uploads and not plane.pool._parked)
         for client in (slow, finishing, whole):
             client.close()
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_who_waits_for_100_is_not_blamed_for_the_upstream(asks: bool) -> None:
+    proceed, interim = asyncio.Event(), b"HTTP/1.1 100 Continue\r\n\r\n"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        await proceed.wait()
+        writer.write(interim)
+        await reader.readexactly(4)
+        writer.write(OK)
+
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=QUICK) as plane,
+    ):
+        client, silent = await plane.client(), await plane.client()
+        fields = ["Content-Length: 4", *(["Expect: 100-continue"] if asks else [])]
+        await client.send(request("/", *fields, method="POST"))
+        # As long as it may be silent in a body, and its deadline comes later.
+        await silent.send(request("/", "Content-Length: 4", method="POST"))
+        assert (await silent.response()).status == 408
+        await plane.until(lambda: len(plane.ended) == (1 if asks else 2))
+        proceed.set()
+        if asks:
+            assert await read_head(client.reader) == interim
+            await client.send(b"body")
+            assert (await client.response()).status == 200
+        else:
+            assert (await client.response()).status == 408
+        client.close()
+        silent.close()
+
+
+@pytest.mark.parametrize("part", [b"", b"bo"])
+async def test_who_was_told_to_go_on_has_to(part: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        if not part:
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await asyncio.Event().wait()
+
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=QUICK) as plane,
+    ):
+        client = await plane.client()
+        fields = ("Content-Length: 4", "Expect: 100-continue")
+        await client.send(request("/", *fields, method="POST"))
+        if part:
+            await plane.until(lambda: upstream.connections == 1)
+            await client.send(part)
+        else:
+            assert (await client.response()).status == 100
+        assert (await client.response()).status == 408
+        client.close()
