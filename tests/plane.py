@@ -299,6 +299,7 @@ async def running_plane(
         identifiers=Identifiers(forwarded),
         pools={"app": pool},
         hosts={} if upstream.keep_host else {"app": b"upstream.example"},
+        authorities={"app": b"upstream.example"},
         ended=end,
     )
 

@@ -258,6 +258,7 @@ def _traffic_server(
             for name, upstream in root.upstreams.items()
             if not upstream.keep_host
         },
+        authorities={name: _authority(upstream) for name, upstream in root.upstreams.items()},
         ended=pipeline.ended,
     )
     return SidecarServer(

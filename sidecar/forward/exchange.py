@@ -80,6 +80,7 @@ class Forwarder:
         identifiers: makes request ids and trace parents.
         pools: by name of the upstream.
         hosts: Host for upstreams that do not get the client's.
+        authorities: Host for the others where the client named none (HTTP/1.0).
         ended: called once for each exchange, when it is over.
 
     Attributes:
@@ -98,6 +99,7 @@ class Forwarder:
         identifiers: Identifiers,
         pools: "dict[str, UpstreamPool]",
         hosts: dict[str, bytes],
+        authorities: dict[str, bytes],
         ended: "Callable[[Exchange], None]",
     ) -> None:
         self.request_fields: Final = request_fields
@@ -106,10 +108,20 @@ class Forwarder:
         self.identifiers: Final = identifiers
         self.pools: Final = pools
         self.hosts: Final = hosts
+        self.authorities: Final = authorities
         self.ended: Final = ended
         self.is_draining = False
         self.switches: Switches | None = None
         self.handshake_pools: dict[str, UpstreamPool] = {}
+
+    def host_of(self, head: RequestHead, upstream: str) -> bytes | None:
+        """Host for `upstream`; None for the client's."""
+        host = self.hosts.get(upstream)
+        if host is None and not head.authority:
+            # We ask in HTTP/1.1, where Host is due (RFC 9112 section 3.2) and an empty one would be
+            # what each application makes of it.
+            return self.authorities.get(upstream)
+        return host
 
     @staticmethod
     def identity_of(permit: Permit) -> bytes:
@@ -382,7 +394,7 @@ class Exchange:
             identity=identity,
             request_id=self.request_id,
             trace=forwarder.identifiers.trace_parent(),
-            host=forwarder.hosts.get(permit.route.upstream),
+            host=forwarder.host_of(head, permit.route.upstream),
         )
         if self._early:
             octets = b"".join((octets, *self._early))

@@ -135,7 +135,9 @@ class RequestFields:
         if peer.is_trusted:
             self._append_forwarded(parts, head, peer)
         else:
-            parts += (peer.forwarded, b"X-Forwarded-Host: ", head.authority, b"\r\n")
+            parts.append(peer.forwarded)
+            if head.authority:
+                parts += (b"X-Forwarded-Host: ", head.authority, b"\r\n")
         self._append_trace(parts, head, trace)
         parts += (self._request_id, b": ", request_id, b"\r\n\r\n")
         return b"".join(parts)
@@ -184,10 +186,9 @@ class RequestFields:
         host = head.first.get(b"x-forwarded-host", b"")
         if not _FORWARDED_HOST.fullmatch(host):
             host = head.authority
-        parts += (
-            b"X-Forwarded-For: ", address, b"\r\nX-Forwarded-Proto: ", scheme,
-            b"\r\nX-Forwarded-Host: ", host, b"\r\n",
-        )  # fmt: skip
+        parts += (b"X-Forwarded-For: ", address, b"\r\nX-Forwarded-Proto: ", scheme, b"\r\n")
+        if host:
+            parts += (b"X-Forwarded-Host: ", host, b"\r\n")
 
     def _append_trace(self, parts: list[bytes], head: RequestHead, trace: bytes) -> None:
         if self._traceparent == "off":

@@ -180,8 +180,11 @@ class RouteTable:
 
         Returns:
             The match; or a Denial: `UNKNOWN_ROUTE`, `METHOD_NOT_ALLOWED` with the methods that
-            would have been allowed, or `MALFORMED_TARGET` if the path does not decode.
+            would have been allowed, `MALFORMED_TARGET` if the path does not decode, or
+            `MALFORMED_HOST` if there is no host, and some route asks for one.
         """
+        if not host and self._hosts:
+            return Denial(Reason.MALFORMED_HOST, "routes are chosen by host, and none is named")
         segments = path[1:].split("/")
         if "%" in path:
             decoded = [decode(segment) for segment in segments]

@@ -7,6 +7,7 @@ import pytest
 from sidecar.model.reason import Reason
 from sidecar.settings.schema import Forwarded, RouteRule, Upstream
 from tests.plane import (
+    ANY,
     OK,
     ScriptedUpstream,
     fields_of,
@@ -366,6 +367,37 @@ async def test_http_1_0_clients_get_bodies_until_the_close() -> None:
         assert "transfer-encoding" not in response.fields
         assert response.fields["connection"] == "close"
         assert response.body == b"hello"
+        client.close()
+
+
+@pytest.mark.parametrize("trusted", [(), ("127.0.0.0/8",)])
+async def test_a_client_that_names_no_host_gets_the_upstreams(trusted: tuple[str, ...]) -> None:
+    serve, seen = replying(OK)
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, forwarded=Forwarded(trusted=trusted)) as plane,
+    ):
+        client = await plane.client()
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.response()).status == 200
+        fields = fields_of(seen[0][0])
+        assert fields["host"] == "upstream.example"
+        assert "x-forwarded-host" not in fields
+        client.close()
+
+
+async def test_a_client_that_names_no_host_is_refused_where_routes_do() -> None:
+    serve, seen = replying(OK)
+    routes = (RouteRule(path="/a", host="a.example", access="public"), *ANY)
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, routes=routes) as plane,
+    ):
+        client = await plane.client()
+        await client.send(b"GET / HTTP/1.0\r\n\r\n")
+        response = await client.response()
+        assert (response.status, response.json()["reason"]) == (400, "malformed-host")
+        assert seen == []
         client.close()
 
 

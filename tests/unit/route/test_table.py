@@ -78,6 +78,8 @@ def best_order(rules: list[RouteRule], host: str, segments: list[str]) -> tuple[
 
 
 def naive(rules: list[RouteRule], host: str, method: str, path: str) -> object:
+    if not host and any(rule.host for rule in rules):
+        return Reason.MALFORMED_HOST
     segments = path.replace("%61", "a")[1:].split("/")
     found = candidates(rules, host, segments)
     if not found:
