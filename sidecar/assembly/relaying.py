@@ -76,6 +76,7 @@ async def relaying(
         yield relay
     finally:
         deciding.follower.changed = None
+        relay.cut()
         await lives.stop()
         for pool in forwarder.handshake_pools.values():
             await pool.close()

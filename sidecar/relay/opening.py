@@ -119,6 +119,7 @@ class Relay:
         self._ended = ended
         self._sweeper = sweeper
         self._sessions: set[Session] = set()
+        self._is_draining = False
         self.streams: Streams | None = None
 
     def __len__(self) -> int:
@@ -181,6 +182,9 @@ class Relay:
         self._sessions.add(session)
         self._sweeper.watch(session)
         session.begin()
+        if self._is_draining:
+            # Its handshake was under way when the others were told.
+            session.leave()
 
     # -- For sessions -----------------------------------------------------------------------
 
@@ -211,11 +215,14 @@ class Relay:
 
     def drain(self, seconds: float) -> None:
         """End all, one after the other, within this time."""
+        self._is_draining = True
         self.lives.drain(seconds)
 
     def cut(self) -> None:
-        """End all that are left, now."""
+        """End all that are left, now; those too that only wait for an answer to their close."""
         self.lives.cut()
+        for session in list(self._sessions):
+            session.cut()
 
     def retire_certified(self) -> None:
         """Other authorities are believed now: end those of certificates."""

@@ -381,3 +381,14 @@ async def test_unfinished_messages_are_counted() -> None:
     stage.client.feed(octets[60_000:])
     assert stage.budget.used_bytes == 0
     assert stage.upstream.take() == octets
+
+
+async def test_a_handshake_that_was_under_way_when_we_began_to_end() -> None:
+    stage = Stage()
+    stage.relay.drain(10.0)
+    await stage.opened(early=HELLO)
+    assert stage.client.take() == closed(1012, b"restart")
+    told = stage.upstream.take()
+    assert unmasked(told.removeprefix(HELLO))[1] == closing(1001, b"restart")
+    stage.relay.cut()
+    assert (stage.client.ending, stage.upstream.ending) == ("reset", "reset")
