@@ -393,6 +393,12 @@ class Downstream(Kept):
         else:
             self._close()
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether it was served, and has not begun to ask again."""
+        is_idle = self._state is HEAD and not self._begun and not self._is_stalled
+        return is_idle and not self._buffer and not self._pending
+
     def retire_certified(self) -> None:
         """Other authorities are believed now: who presented a certificate has to do so anew."""
         if self._peer is None or self._peer.certificate is None:

@@ -1,6 +1,7 @@
 """The server: aiohttp's runner and sites around our own connections."""
 
 import asyncio
+import heapq
 import socket
 from collections.abc import Callable
 from typing import Any, Final, NoReturn, Protocol
@@ -25,6 +26,11 @@ _LAST_WORDS_SECONDS: Final = 0.5
 # Of the time to end: WebSockets are closed one by one, so that not all come back at once; the last
 # of them still have time to answer.
 _SPREAD: Final = 0.7
+# Of the places, one in so many is kept free as far as there are connections at rest: more than are
+# accepted in one turn of the loop.
+_SPARE: Final = 64
+# Where all are busy, looking through them for each that comes would keep them waiting.
+_LOOK_AGAIN_SECONDS: Final = 0.5
 
 
 class Relays(Protocol):
@@ -93,6 +99,7 @@ class SidecarServer(web.Server):
         self._sweeper = sweeper
         self._downstreams: set[Downstream] = set()
         self._expected: set[Downstream] = set()
+        self._look_at = 0.0
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -135,7 +142,29 @@ class SidecarServer(web.Server):
         self._downstreams.add(downstream)
         self._empty.clear()
         self._sweeper.watch(downstream)
+        if self._is_nearly_full():
+            self._end_resting()
         return len(self._downstreams) <= self.most_connections
+
+    def _is_nearly_full(self) -> bool:
+        spare = max(1, self.most_connections // _SPARE)
+        return len(self._downstreams) + len(self._expected) > self.most_connections - spare
+
+    def _end_resting(self) -> None:
+        """Make room for those who have something to ask: whoever rested longest has to go.
+
+        Some at once, because all are looked at. They keep their places until they are gone, so that
+        there are never more connections than there may be.
+        """
+        now = self.now()
+        if now < self._look_at:
+            return
+        count = max(1, self.most_connections // _SPARE // 2)
+        resting = [each for each in self._downstreams if each.is_resting]
+        for each in heapq.nsmallest(count, resting, key=lambda one: one.deadline):
+            each.drain()
+        if len(resting) < count:
+            self._look_at = now + _LOOK_AGAIN_SECONDS
 
     def release(self, downstream: Downstream) -> None:
         """A connection is gone, or will not come."""

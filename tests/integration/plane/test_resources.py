@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from sidecar.clock import NEVER
+from sidecar.listen.downstream import Downstream
 from sidecar.model.reason import Reason
 from sidecar.settings.schema import Deadlines, Limits, Listen, Upstream
 from tests.plane import (
@@ -346,6 +347,52 @@ async def test_clients_that_upload_slowly_leave_connections_to_others() -> None:
         leaving.reset()
         await plane.until(lambda: not plane.pool._uploads and not plane.pool._parked)
         for client in (slow, finishing, whole):
+            client.close()
+
+
+async def test_connections_at_rest_make_room_for_others() -> None:
+    serve, _ = replying(OK)
+    listen = Listen(limits=Limits(connections=4))
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=listen) as plane,
+    ):
+        clients: list[RawClient] = []
+        known: set[Downstream] = set()
+        for number in range(12):
+            client = await plane.client()
+            assert (await client.get("/")).status == 200, f"client {number}"
+            clients.append(client)
+            await plane.until(lambda: plane.server.open_connections < 4)
+            for downstream in plane.server._downstreams - known:
+                downstream.deadline += number  # the loop's clock may not have moved meanwhile
+            known |= plane.server._downstreams
+        assert plane.server.refused_connections == 0
+        for number in range(9):
+            assert await clients[number].at_end(), f"client {number}"
+        assert (await clients[-1].get("/")).status == 200, "the longest at rest went first"
+        for client in clients:
+            client.close()
+
+
+async def test_who_is_served_makes_no_room() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: ARG001 - it never answers
+        await read_request(reader)
+        await asyncio.Event().wait()
+
+    listen = Listen(limits=Limits(connections=4))
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=listen) as plane,
+    ):
+        clients = [await plane.client() for _ in range(4)]
+        for client in clients:
+            await client.send(request("/"))
+        await plane.until(lambda: upstream.connections == 4)
+        beyond = await plane.client()
+        assert await beyond.at_end()
+        assert plane.server.open_connections == 4
+        for client in (*clients, beyond):
             client.close()
 
 
