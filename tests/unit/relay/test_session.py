@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from sidecar.model.facts import Status, User
+from sidecar.model.need import UserNeed
 from sidecar.relay.closing import BINARY as WHOLE_BINARY
 from sidecar.relay.closing import frame as ours
+from tests.cases.world import present
 from tests.unit.relay.stage import ANN, Stage, unavailable
 from tests.unit.relay.wire import CLOSE, CONTINUATION, PING, TEXT, closing, frame, mask
 
@@ -305,6 +307,8 @@ async def test_a_public_route_has_nobody_to_ask_about() -> None:
 async def test_expiry_is_seen_by_a_read_and_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     for is_at_rest in (True, False):
         stage = await Stage(expires_in=100.0).opened()
+        stage.client.feed(HELLO)
+        assert stage.upstream.take() == HELLO
         with monkeypatch.context() as later:
             for name in ("life", "lives"):
                 later.setattr(f"sidecar.relay.{name}.wall", lambda: time.time() + 200)
@@ -392,3 +396,20 @@ async def test_a_handshake_that_was_under_way_when_we_began_to_end() -> None:
     assert unmasked(told.removeprefix(HELLO))[1] == closing(1001, b"restart")
     stage.relay.cut()
     assert (stage.client.ending, stage.upstream.ending) == ("reset", "reset")
+
+
+async def test_a_fresh_credential_of_somebody_else_extends_nothing() -> None:
+    for subject, reason in (("bob", b"another-subject"), ("ann", b"sidecar.authenticated")):
+        stage = await Stage({"reauthenticate": {}}).opened()
+        stage.world.facts[UserNeed("acme", "bob")] = User(version=1, tenant="acme", subject="bob")
+        credential = {"token": {"sub": subject, "exp": int(time.time()) + 5000}}
+        [(_, field)] = present(stage.world, credential)
+        token = field.decode().removeprefix("Bearer ")
+        before = stage.session.permit.expires_at
+        show = json.dumps({"type": "sidecar.authenticate", "token": token})
+        stage.client.feed(frame(TEXT, show.encode()))
+        await stage.turns(lambda: bool(stage.client.written))  # noqa: B023 - called at once
+        assert reason in stage.client.take()
+        assert (stage.session.permit.expires_at > before) is (subject == "ann")
+        assert stage.session.life.head.upgrade is not None
+        assert stage.upstream.take() == b""

@@ -55,6 +55,7 @@ def test_the_host_s_own_pages(scheme: str, authority: bytes, origin: str, is_sam
     ("listed", "origins", "ambient", "shown"),
     [
         ((), (), False, True),
+        ((), (), True, False),
         ((), ("https://other",), False, True),
         (("https://page",), ("https://page",), True, True),
         (("https://page",), ("https://page",), False, True),
