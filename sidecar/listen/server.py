@@ -121,8 +121,11 @@ class SidecarServer(web.Server):
         return downstream in self._expected
 
     def is_full(self) -> bool:
-        """Whether there are as many connections as there may be."""
-        return len(self._downstreams) + len(self._expected) >= self.most_connections
+        """Whether there are as many connections as there may be; then those at rest make room."""
+        full = len(self._downstreams) + len(self._expected) >= self.most_connections
+        if full:
+            self._end_resting()
+        return full
 
     @property
     def is_draining(self) -> bool:

@@ -375,6 +375,24 @@ async def test_connections_at_rest_make_room_for_others() -> None:
             client.close()
 
 
+async def test_those_who_take_all_places_and_rest_later_make_room_for_who_comes_again() -> None:
+    serve, _ = replying(OK)
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, listen=Listen(limits=Limits(connections=4))) as plane,
+    ):
+        resting = [await plane.client() for _ in range(4)]
+        for client in resting:
+            assert (await client.get("/")).status == 200
+        early = await plane.client()
+        assert await early.at_end(), "there is no room for the first who comes"
+        await plane.until(lambda: plane.server.open_connections < 4)
+        late = await plane.client()
+        assert (await late.get("/")).status == 200
+        for client in (*resting, late):
+            client.close()
+
+
 async def test_who_is_served_makes_no_room() -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: ARG001 - it never answers
         await read_request(reader)
