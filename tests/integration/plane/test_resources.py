@@ -384,12 +384,13 @@ async def test_those_who_take_all_places_and_rest_later_make_room_for_who_comes_
         resting = [await plane.client() for _ in range(4)]
         for client in resting:
             assert (await client.get("/")).status == 200
+        plane.server._look_at = 0.0  # it has looked while nobody rested, and looks again soon
         early = await plane.client()
         assert await early.at_end(), "there is no room for the first who comes"
         await plane.until(lambda: plane.server.open_connections < 4)
         late = await plane.client()
         assert (await late.get("/")).status == 200
-        for client in (*resting, late):
+        for client in (*resting, early, late):
             client.close()
 
 
