@@ -79,7 +79,7 @@ def head_of(
 ) -> RequestHead:
     """A head as the parser would make it."""
     head = RequestHead()
-    head.method, head.path, head.host = method, path, host
+    head.method, head.path, head.host = method, path, host or "app.example"
     head.target = path.encode("ascii")
     head.upgrade = None
     head.fields = [(name.lower(), name, value) for name, value in fields]
