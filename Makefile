@@ -46,7 +46,7 @@ perf: $(VENV)/.dev ## CPU per request beside other proxies (minutes); PEERS=all 
 	@$(BIN)/python -m perf --peers $(or $(PEERS),default)
 
 lock: $(VENV)/.dev ## make the locked requirements anew
-	@for set in run dev; do .requirements/lock $$set; done
+	@for set in run dev perf; do .requirements/lock $$set; done
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .sidecar .cache
