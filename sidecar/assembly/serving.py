@@ -204,6 +204,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
             [
                 (names.ENTRY_SECONDS, deciding.memory.lifetimes),
                 (names.UPSTREAM_BREAKER, partial(_breakers, pools)),
+                (names.HANDSHAKE_BREAKER, partial(_breakers, server.forwarder.handshake_pools)),
             ],
             of_relay.tables,
         )

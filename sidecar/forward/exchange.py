@@ -87,7 +87,8 @@ class Forwarder:
         is_draining: set when we are asked to end: responses then close their connections.
         switches: relays WebSockets; None where nobody does.
         handshake_pools: connections for their handshakes, by name of the upstream. None is used a
-            second time; with its handshake it leaves the pool.
+            second time; with its handshake it leaves the pool. What becomes of handshakes says
+            nothing about requests: their circuit breakers are others.
     """
 
     def __init__(
@@ -164,6 +165,7 @@ class Exchange:
         "_is_held",
         "_is_stalled",
         "_keep_alive",
+        "_pool",
         "_retried",
         "_waiting",
         "bytes_in",
@@ -212,6 +214,8 @@ class Exchange:
         self._chunks_out = False
         # What a client sends behind a handshake is meant for a WebSocket, whatever becomes of it.
         self._keep_alive = head.keep_alive and head.upgrade is None
+        # Who was asked for a connection: its circuit breaker hears what becomes of this.
+        self._pool: UpstreamPool | None = None
         self._retried = False
         self._waiting: Waiting | None = None
 
@@ -223,7 +227,8 @@ class Exchange:
         if self.head.upgrade is not None:
             self._ask_to_switch(permit)
             return
-        self._forwarder.pools[permit.route.upstream].serve(self)
+        self._pool = self._forwarder.pools[permit.route.upstream]
+        self._pool.serve(self)
 
     def _ask_to_switch(self, permit: Permit) -> None:
         switches, pools = self._forwarder.switches, self._forwarder.handshake_pools
@@ -235,7 +240,8 @@ class Exchange:
         elif switches.is_full or permit.route.upstream not in pools:
             self.fail(Reason.OVERLOADED)
         else:
-            pools[permit.route.upstream].serve(self)
+            self._pool = pools[permit.route.upstream]
+            self._pool.serve(self)
 
     def refuse(self, denial: Denial) -> None:
         """Answer with the denial; if a part of the response has left, break it off visibly."""
@@ -285,8 +291,8 @@ class Exchange:
         # An upstream that waits for the rest of a request is at the mercy of its client.
         is_asked = self._connection is not None and self.is_request_sent
         self._drop_connection()
-        if is_asked and reason in _FAULTS and not self.status and not is_chance:
-            self._forwarder.pools[permit.route.upstream].failed(self, reason)
+        if is_asked and self._pool and reason in _FAULTS and not self.status and not is_chance:
+            self._pool.failed(self, reason)
         self.refuse(
             Denial(reason, route=permit.route, principal=permit.principal, retry_after=retry_after)
         )
@@ -312,8 +318,8 @@ class Exchange:
             # Not decided or not connected yet: keep this much and read no more.
             self._early.append(framed)
             self.hold_client()
-        if ended and self.permit is not None:
-            self._forwarder.pools[self.permit.route.upstream].uploaded(self)
+        if ended and self._pool is not None:
+            self._pool.uploaded(self)
 
     @property
     def kept_bytes(self) -> int:
@@ -493,10 +499,10 @@ class Exchange:
             self._connection = None
             return
         replayable = self.head.method in _SAFE and self.head.body_length == 0
-        if may_retry and replayable and not self._retried and self.permit is not None:
+        if may_retry and replayable and not self._retried and self._pool is not None:
             self._connection = None
             self._retried = True
-            self._forwarder.pools[self.permit.route.upstream].serve(self, fresh=True)
+            self._pool.serve(self, fresh=True)
             return
         self.fail(Reason.UPSTREAM_CLOSED, is_chance=may_retry and not replayable)
 
@@ -522,8 +528,8 @@ class Exchange:
             connection.discard()
 
     def _leave_pool(self) -> None:
-        if self.permit is not None:
-            self._forwarder.pools[self.permit.route.upstream].left(self)
+        if self._pool is not None:
+            self._pool.left(self)
 
     def _end(self, *, keep_alive: bool, broken: bool = False) -> None:
         self.is_over = True
@@ -531,8 +537,8 @@ class Exchange:
         if self._waiting is not None:
             self._waiting.leave()
             self._waiting = None
-        if not self.is_request_sent and self.permit is not None:
-            self._forwarder.pools[self.permit.route.upstream].uploaded(self)
+        if not self.is_request_sent and self._pool is not None:
+            self._pool.uploaded(self)
         if self._guard is not None:
             self._guard.left()
         self._forwarder.ended(self)

@@ -29,11 +29,17 @@ class Fuse:
             open_seconds=settings.open_seconds,
             longest_open_seconds=settings.longest_open_seconds,
         )
+        self._settings: Final = settings
+        self._jitter: Final = jitter
         self._breaker: Final = Breaker(thresholds, jitter)
         self._statuses: Final = frozenset(settings.statuses)
         self._probe: Exchange | None = None
         # The client whose request was the last to end in a way that may have been its own doing.
         self._last_suspect: str | bytes | None = None
+
+    def another(self) -> "Fuse":
+        """A new one with the same settings, for something else that the same upstream does."""
+        return Fuse(self._settings, self._jitter)
 
     @property
     def opened(self) -> int:

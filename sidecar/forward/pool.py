@@ -267,10 +267,12 @@ class UpstreamPool:
     def for_handshakes(self) -> "UpstreamPool":
         """A pool of its own for handshakes: each gets a new connection, and none is used again.
 
-        As many may be under way as this one has connections; the circuit breaker is the same.
+        As many may be under way as this one has connections. It has a circuit breaker of its own,
+        with the same settings: an application that fails at WebSockets may be well otherwise.
         """
         settings = msgspec.structs.replace(self.settings, connection_seconds=_NEVER_AGAIN)
-        return UpstreamPool(self.name, settings, self._connect, self._sweeper, self.fuse)
+        fuse = None if self.fuse is None else self.fuse.another()
+        return UpstreamPool(self.name, settings, self._connect, self._sweeper, fuse)
 
     async def close(self) -> None:
         """End all connections, those in use too."""

@@ -133,6 +133,12 @@ UPSTREAM_BREAKER: Final = Metric(
     "Circuit breakers of upstreams: 0 closed, 1 half-open, 2 open.",
     ("upstream",),
 )
+HANDSHAKE_BREAKER: Final = Metric(
+    "sidecar_upstream_handshake_breaker",
+    "gauge",
+    "Circuit breakers of upstreams for handshakes of WebSockets: 0 closed, 1 half-open, 2 open.",
+    ("upstream",),
+)
 UNDER_WAY: Final = Metric(
     "sidecar_requests_under_way", "gauge", "Requests under way, where limits are configured."
 )

@@ -1,9 +1,12 @@
 """Limits of a whole sidecar: users, metrics, audit records, health."""
 
+import asyncio
 import json
 from pathlib import Path
 
-from tests.integration.whole.conftest import ROUTES, Start
+from tests.integration.whole.conftest import ROUTES, Start, Whole
+from tests.integration.whole.sockets import Peer
+from tests.plane import OK, ScriptedUpstream, read_head
 
 PER_USER = {"user": {"per": "principal", "requests": 2, "seconds": 60}}
 
@@ -79,3 +82,41 @@ async def test_the_state_of_breakers_is_told_and_the_flag_turns_them_off(start: 
     async with start(upstreams=upstreams, features={"circuit_breaker": False}) as whole:
         found = [(await whole.ask("", "GET", "/healthz"))[0] for _ in range(5)]
         assert found == [502] * 5
+
+
+async def test_handshakes_that_fail_keep_no_requests_out_and_the_other_way_round(
+    start: Start,
+) -> None:
+    """An application may be well and not able to do WebSockets."""
+    bad = b"upgrade: websocket"
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while bad not in (await read_head(reader)).lower():
+            writer.write(OK)
+
+    once = {"failures": 1, "open_seconds": 60.0, "longest_open_seconds": 60.0}
+    states = [
+        f'sidecar_upstream_{which}{{upstream="app"}}' for which in ("handshake_breaker", "breaker")
+    ]
+    async with ScriptedUpstream(serve) as upstream:
+        sections = {
+            "upstreams": {"app": {"url": upstream.url, "breaker": once}},
+            "routes": [{"path": "/{rest*}", "access": "public", "websocket": {}}],
+        }
+        async with start(**sections) as whole:
+            assert [await _shaken(whole) for _ in range(3)] == [502, 503, 503]
+            assert [(await whole.ask("", "GET", "/x"))[0] for _ in range(3)] == [200] * 3
+            assert [await whole.metric(each) for each in states] == [2, 0]
+        bad = b"get /x"
+        async with start(**sections) as whole:
+            assert [(await whole.ask("", "GET", "/x"))[0] for _ in range(3)] == [502, 503, 503]
+            assert await _shaken(whole) == 200, "it is asked, and does not switch"
+            assert [await whole.metric(each) for each in states] == [0, 2]
+
+
+async def _shaken(whole: Whole) -> int:
+    """The status that a handshake gets."""
+    peer = await Peer.connect(whole.url)
+    head = await peer.open("/ws")
+    peer.close()
+    return int(head[9:12])
