@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PORT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format perf lock clean
+.PHONY: help run test check format conformance perf lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -41,6 +41,9 @@ check: $(VENV)/.dev ## format, lint, types, architecture
 format: $(VENV)/.dev ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --unsafe-fixes .
+
+conformance: $(VENV)/.dev ## Autobahn's fuzzing client, with and without the sidecar (minutes); needs Python 2.7
+	@$(BIN)/python -m tests.conformance.autobahn $(CASES)
 
 perf: $(VENV)/.dev ## CPU per request beside other proxies (minutes); PEERS=all fetches more, and takes long
 	@$(BIN)/python -m perf --peers $(or $(PEERS),default)
