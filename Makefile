@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PORT ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format conformance perf lock clean
+.PHONY: help run test check format conformance perf perf-gate lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,12 @@ $(VENV)/.run: .requirements/run.txt pyproject.toml
 $(VENV)/.dev: .requirements/dev.txt $(VENV)/.run
 	@echo "installing what tests and checks need (about 20 s)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/dev.txt
+	@touch $@
+
+$(VENV)/.perf: .requirements/perf.txt $(VENV)/.dev
+	@echo "installing what draws plots (about 10 s)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .requirements/perf.txt \
+	  || echo "it could not be installed: there will be no plots"
 	@touch $@
 
 run: $(VENV)/.run ## start everything with a demo application; PORT=8080 chooses the port
@@ -45,8 +51,11 @@ format: $(VENV)/.dev ## format and mend what can be mended
 conformance: $(VENV)/.dev ## Autobahn's fuzzing client, with and without the sidecar (minutes); needs Python 2.7
 	@$(BIN)/python -m tests.conformance.autobahn $(CASES)
 
-perf: $(VENV)/.dev ## CPU per request beside other proxies (minutes); PEERS=all fetches more, and takes long
+perf: $(VENV)/.perf ## CPU per request beside other proxies (10 minutes): table, plot, JSON; PEERS=all builds more
 	@$(BIN)/python -m perf --peers $(or $(PEERS),default)
+
+perf-gate: $(VENV)/.dev ## a minute: fails where Sidecar became slower than perf/gate/limits.json allows
+	@$(BIN)/python -m perf.gate
 
 lock: $(VENV)/.dev ## make the locked requirements anew
 	@for set in run dev perf; do .requirements/lock $$set; done

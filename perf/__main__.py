@@ -14,6 +14,8 @@ from perf import machine, report, verdict
 from perf.peers.catalogue import PEERS, chosen
 from perf.peers.peer import AbsentError, Peer, Site, probe
 from perf.peers.sidecar import NAME as SIDECAR
+from perf.plots import drawing
+from perf.plots import peers as peers_plot
 from perf.rounds import CONNECTIONS, Figure, measured, upstream
 from perf.scenarios import latency, pool, users
 from perf.scenarios.found import Found
@@ -36,8 +38,18 @@ class Outcome:
     absent: dict[str, str] = field(default_factory=dict)
 
 
+def tell(text: str) -> None:
+    print(text, flush=True)
+
+
 def compared(
-    names: Iterable[str], workload: Workload, folder: Path, rounds: int, seconds: float
+    names: Iterable[str],
+    workload: Workload,
+    folder: Path,
+    rounds: int,
+    seconds: float,
+    *,
+    tell: Callable[[str], None] = tell,
 ) -> Outcome:
     """Starts, probes and measures the peers, and stops them.
 
@@ -77,7 +89,7 @@ def _probed(stack: ExitStack, name: str, site: Site) -> Peer:
 
 
 @contextmanager
-def workshop() -> Iterator[tuple[Path, Workload]]:
+def workshop(*, tell: Callable[[str], None] = tell) -> Iterator[tuple[Path, Workload]]:
     """A folder with keys and tokens; all that is started inside is on the load's core, but for
     the proxies (`peers.peer.running`).
     """
@@ -90,10 +102,6 @@ def workshop() -> Iterator[tuple[Path, Workload]]:
         folder.chmod(0o711)
         tell(f"signing {TOKENS} tokens")
         yield folder, prepared(folder)
-
-
-def tell(text: str) -> None:
-    print(text, flush=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +145,9 @@ def _run(plan: Plan) -> list[str]:
         scenarios={name: {**each.measures, **each.details} for name, each in found.items()},
     )
     tell(f"written to {written}")
+    shown = peers_plot.bars(outcome.figures, outcome.peers)
+    if shown:
+        drawing.told(partial(peers_plot.draw, shown, written.parent), tell)
     return verdict.exceeded(verdicts) + list(failed.values())
 
 

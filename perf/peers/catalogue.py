@@ -36,15 +36,15 @@ PEERS: dict[str, Entry] = {
     haproxy.NAME: Entry(haproxy.started),
     haproxy.NAME_JWT: Entry(haproxy.started_jwt, default=True),
     nginx_auth.NAME: Entry(nginx_auth.started, default=True),
-    envoy.NAME_JWT: Entry(envoy.started_jwt),
-    envoy.NAME_EXT: Entry(envoy.started_ext),
-    traefik.NAME: Entry(traefik.started),
-    caddy.NAME: Entry(caddy.started),
+    envoy.NAME_JWT: Entry(envoy.started_jwt, default=True),
+    envoy.NAME_EXT: Entry(envoy.started_ext, default=True),
+    traefik.NAME: Entry(traefik.started, default=True),
+    caddy.NAME: Entry(caddy.started, default=True),
     oauth2_proxy.NAME: Entry(oauth2_proxy.started),
     oathkeeper.NAME: Entry(oathkeeper.started),
     opa.NAME: Entry(opa.started),
-    sidecar.NAME_TLS: Entry(sidecar.started_tls),
-    nginx_tls.NAME: Entry(nginx_tls.started),
+    sidecar.NAME_TLS: Entry(sidecar.started_tls, default=True),
+    nginx_tls.NAME: Entry(nginx_tls.started, default=True),
 }
 
 

@@ -1,0 +1,1 @@
+"""Figures as pictures, where matplotlib is installed (`make perf` installs it)."""
