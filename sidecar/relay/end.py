@@ -1,9 +1,11 @@
 """One end of a relayed WebSocket: a connection to the client, or to the upstream."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
+from sidecar.relay.closing import CLOSE, close_payload, frame
 from sidecar.relay.frames import Frames
 from sidecar.relay.joining import Joiner, Whole
 
@@ -45,13 +47,15 @@ class End(asyncio.Protocol):
         is_stalled: whether it does not keep up with what it is sent.
         is_reading: whether it is read.
         is_told: whether it was sent a close frame, after which it is sent nothing.
+        has_offended: whether it broke the protocol or a limit, after which nothing of it counts.
         late: what came while nothing may pass, in order.
         waiting: what was read and is not decided yet.
     """
 
     __slots__ = (
-        "_lost", "_session", "frames", "is_client", "is_heard", "is_pinged", "is_reading",
-        "is_stalled", "is_told", "joiner", "late", "octets", "other", "transport", "waiting",
+        "_lost", "_session", "frames", "has_offended", "is_client", "is_heard", "is_pinged",
+        "is_reading", "is_stalled", "is_told", "joiner", "late", "octets", "other", "transport",
+        "waiting",
     )  # fmt: skip
 
     other: "End"
@@ -77,6 +81,7 @@ class End(asyncio.Protocol):
         self.is_stalled = handed.is_stalled
         self.is_reading = True
         self.is_told = False
+        self.has_offended = False
         self.late: list[bytes] = []
         self.waiting: list[Whole] = []
 
@@ -101,7 +106,7 @@ class End(asyncio.Protocol):
         """asyncio: the connection is gone."""
         self.transport = None
         self._lost()
-        self._session.lost(self)
+        self._session.ending.lost(self)
 
     def pause_writing(self) -> None:
         """asyncio: it does not keep up."""
@@ -141,6 +146,22 @@ class End(asyncio.Protocol):
         """Send; nothing where it is gone or was told the end."""
         if self.transport is not None and not self.is_told and not self.transport.is_closing():
             self.transport.write(octets)
+
+    def say(self, opcode: int, payload: bytes) -> None:
+        """Send a frame of ours, where one may follow: `at_boundary`."""
+        # An upstream takes us for the client, whose frames are masked.
+        self.write(frame(opcode, payload, b"" if self.is_client else os.urandom(4)))
+
+    def tell(self, code: int, reason: str = "") -> bool:
+        """Send a close frame; False where none can follow: then the end is reset."""
+        if self.is_told or self.transport is None:
+            return True
+        if not self.at_boundary:
+            self.abort()
+            return False
+        self.say(CLOSE, close_payload(code, reason))
+        self.is_told = True
+        return True
 
     def read_on(self, on: bool) -> None:  # noqa: FBT001 - the state that is wanted
         """Read it, or do not."""

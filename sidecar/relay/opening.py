@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from sidecar.authenticate.handshake import without_parameters
@@ -10,13 +9,13 @@ from sidecar.authorize.permit import Permit
 from sidecar.clock import Sweeper
 from sidecar.model.head import RequestHead, Upgrade
 from sidecar.model.peer import Peer
-from sidecar.model.websocket import WebSocketPolicy
 from sidecar.parse.response import ResponseHead
 from sidecar.relay.counts import Counts
 from sidecar.relay.end import Handed
-from sidecar.relay.gate import Gate, GateMaker
+from sidecar.relay.gate import GateMaker
 from sidecar.relay.handshake import Agreement, agree, is_of_handshake, offer
 from sidecar.relay.lives import Lives
+from sidecar.relay.opened import Opened
 from sidecar.relay.reader import Reader
 from sidecar.relay.reauthentication import Fresh
 from sidecar.relay.session import Session
@@ -41,35 +40,6 @@ class Handshake(Protocol):
     peer: Peer
     request_id: bytes
     permit: Permit | None
-
-
-@dataclass(slots=True)
-class Opened:
-    """What a session begins with.
-
-    Attributes:
-        head: the handshake.
-        peer: the client's connection.
-        request_id: of the exchange.
-        permit: what allowed it.
-        policy: of its route.
-        agreement: of client and upstream.
-        client: the client's connection.
-        upstream: the upstream's.
-        gate: judges messages; None where nothing does.
-        reads_messages: whether messages are read at all.
-    """
-
-    head: RequestHead
-    peer: Peer
-    request_id: bytes
-    permit: Permit
-    policy: WebSocketPolicy
-    agreement: Agreement
-    client: Handed
-    upstream: Handed
-    gate: Gate | None
-    reads_messages: bool
 
 
 class Relay:
@@ -180,7 +150,7 @@ class Relay:
             ),
         )
         self._sessions.add(session)
-        self._sweeper.watch(session)
+        self._sweeper.watch(session.alarms)
         session.begin()
         if self._is_draining:
             # Its handshake was under way when the others were told.
@@ -204,7 +174,7 @@ class Relay:
         if session not in self._sessions:
             return
         self._sessions.discard(session)
-        self._sweeper.forget(session)
+        self._sweeper.forget(session.alarms)
         self.budget.forget(session)
         session.report()
         route = session.permit.route.name

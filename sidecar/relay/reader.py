@@ -71,7 +71,7 @@ class Reader:
                 return
         violation = end.frames.violation
         if violation is not None:
-            session.violated(end, violation)
+            session.ending.violated(end, violation)
 
     def renewed(self) -> None:
         """It was decided about again."""
@@ -83,12 +83,12 @@ class Reader:
         kind = _KINDS.get(whole.opcode)
         if kind is None:
             if whole.opcode == CLOSE:
-                self._session.pass_close(end, whole.octets)
+                self._session.ending.pass_close(end, whole.octets)
             else:
                 end.other.write(whole.octets)
             return True
         if kind is Kind.TEXT and not _is_text(whole.payload):
-            self._session.violated(end, Violation(Code.INVALID_TEXT, "not UTF-8"))
+            self._session.ending.violated(end, Violation(Code.INVALID_TEXT, "not UTF-8"))
             return True
         if end.is_client and self._fresh is not None and self._fresh.takes(kind, whole.payload):
             return True
@@ -119,7 +119,7 @@ class Reader:
         elif isinstance(verdict, Close):
             self._count(direction, verdict.label)
             self._say(verdict.to_client, None)
-            self._session.end_with(verdict.code, verdict.reason, verdict.label)
+            self._session.ending.tell_both(verdict.code, verdict.reason, verdict.label)
         return True
 
     def _count(self, direction: Direction, outcome: str) -> None:
@@ -129,9 +129,9 @@ class Reader:
     def _say(self, to_client: Message | None, to_upstream: Message | None) -> None:
         session = self._session
         if to_client is not None:
-            session.say(session.client, to_client.kind.value, to_client.payload)
+            session.client.say(to_client.kind.value, to_client.payload)
         if to_upstream is not None:
-            session.say(session.upstream, to_upstream.kind.value, to_upstream.payload)
+            session.upstream.say(to_upstream.kind.value, to_upstream.payload)
 
     # -- Loading ----------------------------------------------------------------------------
 

@@ -123,7 +123,7 @@ class Fresh:
     def _take(self, head: RequestHead, permit: Permit) -> None:
         self._relay.lives.replace(self._session.life, head, permit)
         self.expect()
-        self._session.arm()
+        self._session.alarms.arm()
         self._count("reauthenticated")
         ends = None if permit.expires_at == math.inf else int(permit.expires_at)
         self._say({"type": "sidecar.authenticated", "expires_at": ends})
@@ -137,7 +137,7 @@ class Fresh:
         self._relay.counts.messages["client", outcome, route] += 1
 
     def _say(self, message: dict[str, Any]) -> None:
-        self._session.say(self._session.client, TEXT, msgspec.json.encode(message))
+        self._session.client.say(TEXT, msgspec.json.encode(message))
 
 
 def _at(document: Any, members: tuple[str, ...]) -> Any:

@@ -227,8 +227,8 @@ class Stage:
     def forward(self, seconds: float) -> None:
         """Time passes, and the sweeper looks."""
         self.clock += seconds
-        if self.session.deadline <= self.clock:
-            self.session.expire()
+        if self.session.alarms.deadline <= self.clock:
+            self.session.alarms.expire()
 
     async def turns(self, until: Callable[[], bool] = lambda: False) -> None:
         """Let the loop turn some times, or until `until` holds."""

@@ -1,0 +1,124 @@
+"""What comes due while a WebSocket is open: a ping, an answer, a look whether anything passes."""
+
+from typing import TYPE_CHECKING, Final
+
+from sidecar.clock import NEVER
+from sidecar.relay.closing import PING, Code
+
+if TYPE_CHECKING:
+    from sidecar.relay.opening import Relay
+    from sidecar.relay.session import Session
+
+_PING: Final = b"sidecar"
+# Of `idle_seconds`: how often it is looked whether there was a message.
+_SHARE: Final = 0.25
+
+
+class Alarms:
+    """The deadlines of one session, of which the sweeper sees the first (`clock.Expiring`).
+
+    Args:
+        relay: what all sessions share.
+        session: the session.
+
+    Attributes:
+        deadline: when something is to be looked at.
+    """
+
+    __slots__ = (
+        "_answer_due", "_idle_due", "_idle_since", "_messages", "_ping_due", "_relay", "_session",
+        "_stall_due", "deadline",
+    )  # fmt: skip
+
+    def __init__(self, relay: "Relay", session: "Session") -> None:
+        self._relay = relay
+        self._session = session
+        policy, now = session.opened.policy, relay.now()
+        self._messages, self._idle_since = 0, now
+        self._ping_due = now + policy.ping_seconds if policy.ping_seconds else NEVER
+        self._idle_due = now + _SHARE * policy.idle_seconds if policy.idle_seconds else NEVER
+        self._answer_due = NEVER
+        self._stall_due = NEVER
+        self.deadline = NEVER
+        self.arm()
+
+    def arm(self) -> None:
+        """Set the deadline to what is due first."""
+        reader = self._session.reader
+        announce = NEVER if reader is None else reader.due
+        self.deadline = min(
+            self._ping_due, self._idle_due, self._answer_due, self._stall_due, announce
+        )
+
+    def disarm(self) -> None:
+        """The session is gone."""
+        self.deadline = NEVER
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether a close frame, or the end of a connection, is expected."""
+        return self._answer_due != NEVER
+
+    def expect_answer(self) -> None:
+        """It is, from now on."""
+        self._answer_due = self._relay.now() + self._relay.deadlines.close_seconds
+        self.arm()
+
+    def expect_progress(self) -> None:
+        """An end does not keep up: not for long."""
+        self._stall_due = self._relay.now() + self._relay.deadlines.write_stall_seconds
+        self.arm()
+
+    def progressed(self) -> None:
+        """Both ends keep up again."""
+        self._stall_due = NEVER
+        self.arm()
+
+    def expire(self) -> None:
+        """Sweeper: something is due."""
+        session, now = self._session, self._relay.now()
+        if now >= self._answer_due:
+            self._answer_due = NEVER
+            session.ending.unanswered()
+        if now >= self._stall_due:
+            self._stall_due = NEVER
+            session.ending.stalled()
+        if now >= self._ping_due:
+            self._ping_due = now + session.opened.policy.ping_seconds
+            self._look_for_silence()
+        if now >= self._idle_due:
+            self._look_for_idleness(now)
+        if session.reader is not None and now >= session.reader.due:
+            session.reader.announce()
+        if session.is_over:
+            self._ping_due = self._idle_due = NEVER
+        self.arm()
+
+    def _look_for_silence(self) -> None:
+        session = self._session
+        if not session.is_relaying or self.awaits_answer:
+            return
+        for end in (session.client, session.upstream):
+            if end.is_heard or not end.is_reading:
+                end.is_heard = end.is_pinged = False
+            elif not end.is_pinged:
+                end.is_pinged = True
+                if end.at_boundary:
+                    end.say(PING, _PING)
+            else:
+                end.abort()
+                if end.is_client:
+                    session.ending.tell_both(Code.GOING_AWAY, "silent", "client-silent")
+                else:
+                    session.ending.tell_both(Code.INTERNAL, "silent", "upstream-silent")
+                return
+
+    def _look_for_idleness(self, now: float) -> None:
+        session = self._session
+        messages = sum(session.messages)
+        seconds = session.opened.policy.idle_seconds
+        self._idle_due = now + _SHARE * seconds
+        if messages != self._messages:
+            self._messages, self._idle_since = messages, now
+        elif now - self._idle_since >= seconds:
+            session.ending.tell_both(Code.GOING_AWAY, "idle", "idle")
