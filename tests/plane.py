@@ -37,7 +37,7 @@ from sidecar.listen.trust import TrustedPeers
 from sidecar.model.decision import Denial, Missing
 from sidecar.model.reason import Reason
 from sidecar.route.rules import compile_routes
-from sidecar.settings.address import TcpAddress
+from sidecar.settings.address import Address, TcpAddress
 from sidecar.settings.schema import (
     Cache,
     Credentials,
@@ -50,6 +50,7 @@ from sidecar.settings.schema import (
 )
 
 ANY = (RouteRule(path="/{rest*}", access="public"), RouteRule(path="/", access="public"))
+ANYWHERE = TcpAddress("127.0.0.1", 0)
 CREDENTIALS = Credentials(token_key="k" * 32)
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -260,6 +261,7 @@ async def running_plane(
     sweep_seconds: float = 0.02,
     memory: Memory | None = None,
     limits: Overload | None = None,
+    address: Address = ANYWHERE,
 ) -> AsyncIterator[Plane]:
     """A data plane before the upstream at `url`; decisions from `memory`, or an empty one."""
     forwarded = forwarded or Forwarded()
@@ -336,8 +338,8 @@ async def running_plane(
         proxies=TrustedPeers(listen.proxy_protocol_from) if listen.proxy_protocol_from else None,
     )
     acceptor = Acceptor(opening, server.is_full)
-    listeners = open_listeners(TcpAddress("127.0.0.1", 0), listen.backlog)
-    port = listeners[0].getsockname()[1]
+    listeners = open_listeners(address, listen.backlog)
+    port = listeners[0].getsockname()[1] if isinstance(address, TcpAddress) else 0
     await AcceptingSite(runner, server, acceptor, listeners).start()
     sweeper.start()
     watching = []

@@ -57,10 +57,14 @@ class TlsSocket:
         self._flush(b"", 0)
         self._receive()
 
-    def ask(self, request: bytes) -> bytes:
-        """Send, and read until the server ends."""
+    def send(self, request: bytes) -> None:
+        """Send, and read nothing."""
         self.tls.write(request)
         self._flush(b"", 0)
+
+    def ask(self, request: bytes) -> bytes:
+        """Send, and read until the server ends."""
+        self.send(request)
         answer = b""
         while True:
             try:

@@ -165,8 +165,9 @@ class Downstream(Kept):
         deadlines = self._server.deadlines
         state = self._state
         if self._is_stalled or state is CLOSED:
-            seconds = deadlines.write_stall_seconds
-        elif state is HEAD:
+            self.deadline = self._look_due
+            return
+        if state is HEAD:
             seconds = deadlines.head_seconds if self._begun else deadlines.keep_alive_seconds
         elif state is LINGER:
             seconds = deadlines.linger_seconds

@@ -3,8 +3,9 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from sidecar.clock import NEVER
 from sidecar.forward.connection import reset
-from sidecar.listen.pace import keeps_up, unread
+from sidecar.listen.pace import Patience, patience, taken
 
 if TYPE_CHECKING:
     from sidecar.listen.server import SidecarServer
@@ -17,13 +18,13 @@ class Wire(asyncio.Protocol):
         server: whose limits hold.
     """
 
-    __slots__ = ("_reading", "_server", "_transport", "_unsent")
+    __slots__ = ("_patience", "_reading", "_server", "_transport")
 
     def __init__(self, server: "SidecarServer") -> None:
         self._server = server
         self._transport: asyncio.Transport | None = None
         self._reading = True
-        self._unsent = 0
+        self._patience: Patience | None = None
 
     def write(self, octets: bytes) -> None:
         """Send a part of the response."""
@@ -47,12 +48,25 @@ class Wire(asyncio.Protocol):
             reset(self._transport)
 
     def _begin_watching(self) -> None:
-        """From now on the client has to read; the next look is the first."""
-        self._unsent = -1
+        """From now on the client has to read."""
+        if self._transport is None:
+            return
+        server = self._server
+        if self._patience is None:
+            self._patience = patience(server.limits, server.deadlines)
+        if self._patience is not None:
+            self._patience.begin(taken(self._transport), server.now())
 
     def _makes_progress(self) -> bool:
-        """Whether the client has read enough since the last look."""
-        before = self._unsent
-        self._unsent = unread(self._transport) if self._transport else 0
-        server = self._server
-        return before < 0 or keeps_up(before, self._unsent, server.limits, server.deadlines)
+        """Whether the client has read enough until now."""
+        if self._patience is None or self._transport is None:
+            return True
+        return self._patience.lasts(taken(self._transport), self._server.now())
+
+    @property
+    def _look_due(self) -> float:
+        """When to look at that again: not only at the end, as what is earned early is capped."""
+        if self._patience is None:
+            return NEVER
+        seconds = self._server.deadlines.write_stall_seconds
+        return min(self._patience.until, self._server.now() + seconds)

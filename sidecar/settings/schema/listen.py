@@ -32,7 +32,9 @@ class Limits(Settings, frozen=True):
     # A body that comes more slowly, over more than `body_idle_seconds`, holds a connection to the
     # upstream for next to nothing; Kestrel's figure. 0 bounds pauses only. (408)
     slowest_upload_bytes_per_second: Annotated[int, Meta(ge=0)] = 240
-    # The same for who reads an answer: over `write_stall_seconds`. 0 asks for some progress only.
+    # The same for who does not keep up with an answer. Kernels take 128 KiB and more in one piece
+    # and are silent until the next: that much is let pass (docs/http.md). 0 waits for ever: only
+    # the kernel ends such a connection then, when the client's host is gone.
     slowest_download_bytes_per_second: Annotated[int, Meta(ge=0)] = 240
     # All clients together: what waits in memory of their requests and answers. Beyond it those who
     # hold most are cut: a fast upload waits for a slow upstream, not in our memory. (503)
@@ -52,7 +54,8 @@ class Deadlines(Settings, frozen=True):
     body_idle_seconds: Positive = 30.0
     # Between two requests; above the usual 60 s of load balancers in front of us.
     keep_alive_seconds: Positive = 75.0
-    # A client that does not read its answer: reset after this.
+    # A client that does not read its answer is reset after this, but not before it is slower than
+    # `slowest_download_bytes_per_second`; a WebSocket, one end of which does not read, after this.
     write_stall_seconds: Positive = 30.0
     # What is still coming after an early refusal is drained this long (RFC 9112 section 9.6).
     linger_seconds: Positive = 2.0

@@ -31,7 +31,8 @@ ORDERS = "spiffe://prod.example.com/ns/shop/sa/orders"
 
 
 def listening(tls: Tls, **deadlines: float) -> Listen:
-    return Listen(tls=tls, deadlines=Deadlines(**deadlines), limits=Limits(connections=50))
+    limits = Limits(connections=50, slowest_download_bytes_per_second=10_000_000)
+    return Listen(tls=tls, deadlines=Deadlines(**deadlines), limits=limits)
 
 
 def mutual(tls: Tls, authority: Authority, folder: Path, asked: str = "required") -> Listen:

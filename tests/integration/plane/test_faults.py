@@ -445,9 +445,13 @@ async def test_a_client_that_does_not_read_is_reset() -> None:
             writer.write(b"x" * 1_000_000)
             await writer.drain()
 
+    listen = Listen(
+        limits=Limits(slowest_download_bytes_per_second=10_000_000),
+        deadlines=Deadlines(write_stall_seconds=0.1),
+    )
     async with (
         ScriptedUpstream(serve) as upstream,
-        running_plane(upstream.url, listen=quick(write_stall_seconds=0.1)) as plane,
+        running_plane(upstream.url, listen=listen) as plane,
     ):
         client = await plane.client()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport that reads

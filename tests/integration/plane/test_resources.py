@@ -27,13 +27,14 @@ from tests.plane import (
 )
 
 QUICK = Listen(
+    limits=Limits(slowest_download_bytes_per_second=10_000_000),
     deadlines=Deadlines(
         head_seconds=0.3,
         body_idle_seconds=0.3,
         write_stall_seconds=0.3,
         keep_alive_seconds=0.5,
         linger_seconds=0.2,
-    )
+    ),
 )
 
 
