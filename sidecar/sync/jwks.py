@@ -23,6 +23,7 @@ from sidecar.model.facts import VerifiedToken
 from sidecar.model.need import TokenNeed
 from sidecar.model.reason import Reason
 from sidecar.settings.schema import Issuer
+from sidecar.sync.cancellation import end_tasks
 
 _log: Final = logging.getLogger(__name__)
 # 64 keys of 8192 bits with certificates come to a quarter of this.
@@ -240,18 +241,28 @@ class Keys:
         }
 
     async def run(self) -> None:
-        """Keeps all keys fresh; never returns. Issuers that are down do not hinder the start."""
+        """Keeps all keys fresh; never returns. Issuers that are down do not hinder the start.
+
+        Raises whatever is a fault of ours; then nothing of it runs any more.
+        """
         if not self.sources:
             return
         # No redirects, no decompression, no cookies: what comes is not trusted yet.
-        async with (
-            aiohttp.ClientSession(
-                auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
-            ) as session,
-            asyncio.TaskGroup() as group,
-        ):
-            for source in self.sources.values():
-                group.create_task(source.keep_fresh(session, self._jitter))
+        async with aiohttp.ClientSession(
+            auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        ) as session:
+            # No TaskGroup: before Python 3.13 it loses a cancellation that arrives together with
+            # the failure of a task (python/cpython issue 116720), and would be begun again.
+            tasks = [
+                asyncio.create_task(source.keep_fresh(session, self._jitter))
+                for source in self.sources.values()
+            ]
+            try:
+                ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            finally:
+                await end_tasks(tasks)
+        for task in ended:
+            task.result()
 
     async def verify(self, need: TokenNeed) -> VerifiedToken | Denial:
         """The verdict on a token; an unknown key may first be asked for."""

@@ -291,6 +291,61 @@ async def test_without_issuers_there_is_nothing_to_do() -> None:
     assert keys.keysets == {}
 
 
+class Broken:
+    """The keys of an issuer, with a fault of ours that shows when it is told to."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.is_told = asyncio.Event()
+        self.is_running = False
+        self._fails = fails
+
+    async def keep_fresh(self, _session: object, _jitter: object) -> None:
+        self.is_running = True
+        try:
+            await self.is_told.wait()
+            assert not self._fails, "a fault of ours"
+            await asyncio.Event().wait()
+        finally:
+            self.is_running = False
+
+
+async def broken(keys: Keys) -> tuple[asyncio.Task[None], Broken, Broken]:
+    """A task that runs `keys`; two issuers of it, of which the first will fail."""
+    bad, good = Broken(fails=True), Broken(fails=False)
+    keys.sources = {"bad": bad, "good": good}  # type: ignore[dict-item] # all that `run` asks of them
+    task = asyncio.create_task(keys.run())
+    while not good.is_running:
+        await asyncio.sleep(0)
+    return task, bad, good
+
+
+async def test_a_fault_ends_the_others_and_is_told() -> None:
+    keys = World(Jwks(url="http://127.0.0.1:1/")).keys
+    task, bad, good = await broken(keys)
+    bad.is_told.set()
+    with pytest.raises(AssertionError, match="a fault of ours"):
+        await task
+    assert not good.is_running
+
+
+async def test_a_cancellation_that_comes_with_a_fault_is_not_lost() -> None:
+    """Whoever runs this begins again after a fault, and would never end."""
+    keys = World(Jwks(url="http://127.0.0.1:1/")).keys
+    for turns in range(20):
+        task, bad, good = await broken(keys)
+        bad.is_told.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        was_running = task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled() is was_running
+        assert not good.is_running
+        if not was_running:
+            assert isinstance(task.exception(), AssertionError)
+            return
+    pytest.fail("the fault did not end it")
+
+
 @pytest.mark.parametrize(
     ("payload", "claimed"),
     [(b'{"iss": "x"}', "x"), (b'{"iss": 1}', ""), (b"[]", ""), (b"{", ""), (b"\xff", "")],
