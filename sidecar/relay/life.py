@@ -26,7 +26,7 @@ from sidecar.model.reason import Reason
 from sidecar.model.shard import SHARDS, shard_of
 
 if TYPE_CHECKING:
-    from sidecar.relay.lives import Lives
+    from sidecar.relay.reviewing import Reviewer
 
 # On facts of a while ago (R9), which is asked again before long.
 _RECALLED_SECONDS: Final = 1.0
@@ -86,8 +86,8 @@ class Life:
 
     __slots__ = (
         "_is_leased",
-        "_lives",
         "_memory",
+        "_reviewer",
         "_vouch",
         "_vouched_at",
         "credential",
@@ -105,7 +105,7 @@ class Life:
 
     def __init__(
         self,
-        lives: "Lives",
+        reviewer: "Reviewer",
         memory: Memory,
         relayed: Relayed,
         head: RequestHead,
@@ -114,7 +114,7 @@ class Life:
         permit: Permit,
         credential: SessionNeed | TokenNeed | None,
     ) -> None:
-        self._lives = lives
+        self._reviewer = reviewer
         self._memory = memory
         self.relayed = relayed
         self.head = head
@@ -150,7 +150,7 @@ class Life:
         """Whether something may pass now. Where not, `relayed` was told to hold it, or to end."""
         if self.is_over or self.held_since is not None:
             return False
-        if self.stands() or self._lives.review(self):
+        if self.stands() or self._reviewer.review(self):
             return True
         if not self.is_over:
             self.held_since = instant()

@@ -18,8 +18,9 @@ from sidecar.model.reason import Reason
 from sidecar.parse.response import ResponseHead
 from sidecar.relay.gate import Gate
 from sidecar.relay.handshake import accept_key
-from sidecar.relay.lives import Asker, Lives
+from sidecar.relay.lives import Lives
 from sidecar.relay.opening import Relay
+from sidecar.relay.reviewing import Asker
 from sidecar.relay.session import Session
 from sidecar.settings.schema import Deadlines
 from tests.cases.world import World, build, head_of, present

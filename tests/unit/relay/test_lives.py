@@ -78,7 +78,7 @@ async def test_a_disabled_user_s_all_end_once(kind: ChangeKind) -> None:
     assert stage.decides.loads <= 10, "loaded once for all, as far as they do not overlap"
     assert sum(stage.lives.lag.counts) == 300
     assert stage.lives.lag.total >= 300 * 1.9
-    assert not stage.lives._index
+    assert not stage.lives._register._index
     await stage.lives.stop()
 
 
@@ -120,8 +120,8 @@ async def test_those_of_one_user_go_before_those_of_a_tenant() -> None:
     stage.lives.heard(news(ChangeKind.TENANT))
     life = made[2].life
     assert life is not None
-    stage.lives._queue(life, first=True)
-    assert stage.lives._due[0] is life
+    stage.lives._reviewer.queue(life, first=True)
+    assert stage.lives._reviewer._due[0] is life
 
 
 async def test_connections_at_rest_are_looked_at_before_memory_stops_vouching() -> None:

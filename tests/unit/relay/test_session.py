@@ -122,11 +122,11 @@ async def test_without_an_answer_of_the_stores_everything_waits_and_then_ends() 
     stage.client.feed(HELLO)
     stage.upstream.feed(REPLY)
     assert (stage.client.is_paused, stage.upstream.is_paused) == (True, True)
-    await stage.turns(lambda: not stage.lives._workers)
+    await stage.turns(lambda: not stage.lives._reviewer._workers)
     life = stage.session.life
     assert life.held_since is not None
     stage.lives.expire()
-    await stage.turns(lambda: not stage.lives._workers)
+    await stage.turns(lambda: not stage.lives._reviewer._workers)
     assert stage.session.is_over is False
     life.held_since -= 0.3
     stage.lives.expire()
@@ -159,7 +159,7 @@ async def test_the_returning_lease_lets_it_go_on() -> None:
     stage.memory.lease_all(0.0)
     stage.decides.refusal = unavailable()
     stage.client.feed(HELLO)
-    await stage.turns(lambda: not stage.lives._workers)
+    await stage.turns(lambda: not stage.lives._reviewer._workers)
     assert stage.upstream.take() == b""
     stage.memory.lease_all(1e12)
     stage.lives.expire()

@@ -1,0 +1,211 @@
+"""Deciding again about open connections, in slices of a millisecond.
+
+Those whom a change of one user concerns go before those of a whole tenant. What memory lacks is
+loaded by a few workers for all, so that connections never starve requests; no connection has a
+task.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from sidecar.authorize.permit import Permit
+from sidecar.clock import instant, stopwatch, wall
+from sidecar.model.decision import Denial, Missing
+from sidecar.model.head import RequestHead
+from sidecar.model.need import Found, Need
+from sidecar.model.peer import Peer
+from sidecar.model.reason import STATUS, Reason
+from sidecar.relay.life import Before, Life
+from sidecar.relay.register import Register
+from sidecar.telemetry.meters import Histogram
+
+_LOG: Final = logging.getLogger(__name__)
+# Deciding again goes on for so long before others have their turn.
+_SLICE_SECONDS: Final = 0.001
+# Of the store's connections, which are for requests.
+_WORKERS: Final = 8
+# Until a response that nobody can say about ends; WebSockets have a setting of their route.
+_HOLD_SECONDS: Final = 5.0
+
+
+class Asker(Protocol):
+    """On whose behalf a decision is made."""
+
+    head: RequestHead
+    peer: Peer
+    request_id: bytes
+
+
+class Decides(Protocol):
+    """Who decides (`pipeline.Pipeline`)."""
+
+    def peek(self, asker: Asker, /) -> Permit | Denial | Missing:
+        """From memory."""
+
+    async def settle(self, asker: Asker, /) -> Permit | Denial:
+        """With all that memory lacks."""
+
+    async def facts(self, missing: Missing, /) -> Mapping[Need, Found | Denial]:
+        """What is missing; less where the stores do not answer."""
+
+
+class Reviewer:
+    """Decides about lives again.
+
+    Args:
+        register: of all of them.
+        decides: decides.
+        grace_seconds: how long facts of the stores stand (see `life`).
+
+    Attributes:
+        lag: from the publishing of a change to the end of a connection for it, in seconds. It
+            compares two wall clocks.
+    """
+
+    def __init__(self, register: Register, decides: Decides, grace_seconds: float) -> None:
+        self._register = register
+        self._decides = decides
+        self._grace = grace_seconds
+        self._loop = asyncio.get_running_loop()
+        self._due: deque[Life] = deque()
+        self._is_turning = False
+        self._wanted: deque[Life] = deque()
+        self._unsettled: dict[Life, None] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+        self.lag = Histogram()
+
+    # -- Soon -------------------------------------------------------------------------------
+
+    def queue(self, life: Life, *, first: bool = False) -> None:
+        """Look at it soon; before all others with `first`."""
+        if life.is_queued and not first:
+            return
+        life.is_queued = True
+        if first:
+            self._due.appendleft(life)
+        else:
+            self._due.append(life)
+        if not self._is_turning:
+            self._is_turning = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Look at some of those that are due, then let others on."""
+        until = stopwatch() + _SLICE_SECONDS
+        due = self._due
+        while due and stopwatch() < until:
+            life = due.popleft()
+            if not life.is_queued or life.is_over:
+                continue
+            life.is_queued = False
+            if life.stands():
+                life.heard_at = 0.0
+            else:
+                self.review(life)
+        if due:
+            self._loop.call_soon(self._turn)
+        else:
+            self._is_turning = False
+
+    # -- Now --------------------------------------------------------------------------------
+
+    def review(self, life: Life) -> bool:
+        """Decide about `life` again from memory; whether it may go on.
+
+        Where not, it has ended, or what memory lacks is being loaded.
+        """
+        before = life.before()
+        verdict = self._decides.peek(life)
+        if isinstance(verdict, Missing):
+            self._want(life)
+            return False
+        return self._conclude(life, verdict, before)
+
+    def renew(self, life: Life, permit: Permit, before: Before) -> None:
+        """It may go on, by `permit`."""
+        life.renew(permit, before, self._grace)
+
+    def _conclude(self, life: Life, verdict: Permit | Denial, before: Before) -> bool:
+        if life.is_over:
+            return False
+        if isinstance(verdict, Permit):
+            ends = life.permit.expires_at
+            self.renew(life, verdict, before)
+            self._unsettled.pop(life, None)
+            life.heard_at = 0.0
+            if verdict.expires_at != ends:
+                self._register.expect_end(life)
+            return True
+        if STATUS.get(verdict.reason) == 503:
+            # Nobody can tell. Neither a reason to go on nor one to end, for a while.
+            self._unsettled[life] = None
+            return False
+        self._end(life, verdict)
+        return False
+
+    def _end(self, life: Life, denial: Denial) -> None:
+        if life.heard_at:
+            self.lag.add(max(0.0, wall() - life.heard_at))
+        self.close(life)
+        life.relayed.end(denial)
+
+    def close(self, life: Life) -> None:
+        """It has ended; idempotent."""
+        if life.is_over:
+            return
+        life.is_over = True
+        self._register.discard(life)
+        self._unsettled.pop(life, None)
+
+    def look_at_unsettled(self) -> None:
+        """Ask again about those that nobody could tell about; end those held for too long."""
+        now = instant()
+        for life in list(self._unsettled):
+            policy = life.permit.route.websocket
+            bound = policy.hold_seconds if policy is not None else _HOLD_SECONDS
+            if life.held_since is not None and now - life.held_since >= bound:
+                detail = "nobody could say whether it may go on"
+                self._end(life, Denial(Reason.STORES_UNAVAILABLE, detail))
+            elif not life.is_wanted:
+                self.queue(life)
+
+    # -- Once it is loaded ------------------------------------------------------------------
+
+    def _want(self, life: Life) -> None:
+        if life.is_wanted:
+            return
+        life.is_wanted = True
+        self._wanted.append(life)
+        if len(self._workers) < _WORKERS:
+            worker = self._loop.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _work(self) -> None:
+        until = stopwatch() + _SLICE_SECONDS
+        while self._wanted:
+            if stopwatch() >= until:
+                # What the first have loaded, memory answers for the rest: nothing waits any more.
+                await asyncio.sleep(0)
+                until = stopwatch() + _SLICE_SECONDS
+            life = self._wanted.popleft() if self._wanted else None
+            if life is None or life.is_over:
+                continue
+            before = life.before()
+            try:
+                verdict = await self._decides.settle(life)
+            except Exception:  # noqa: BLE001 - whatever broke, it may not go on
+                _LOG.exception("request %s could not be decided again", life.request_id)
+                verdict = Denial(Reason.INTERNAL_ERROR, "an error in the decision")
+            life.is_wanted = False
+            self._conclude(life, verdict, before)
+
+    async def stop(self) -> None:
+        """End the work."""
+        workers = list(self._workers)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
