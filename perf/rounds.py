@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from perf.peers.peer import Peer
 from perf.workload import Workload
@@ -91,17 +92,30 @@ def measured(
     return [each for each in figures if each.peer not in failed], failed
 
 
-def generated(peer: Peer, workload: Workload, seconds: float) -> Mapping[str, float]:
+def generated(
+    peer: Peer,
+    workload: Workload,
+    seconds: float,
+    *,
+    requests: Path | None = None,
+    connections: int = CONNECTIONS,
+) -> Mapping[str, float]:
     """What the load generator tells about one peer (`perf.load.generator.measure`).
+
+    Args:
+        requests: others than those of the workload.
+        connections: of which no more than `CONNECTIONS` are used at the same moment.
 
     Raises:
         RuntimeError: an answer was not the expected one.
     """
-    command = [sys.executable, "-m", "perf.load.generator", "--requests", str(workload.requests)]
+    command = [sys.executable, "-m", "perf.load.generator"]
     for name, value in (
+        ("requests", requests or workload.requests),
         ("port", peer.port),
         ("pid", peer.pid),
-        ("connections", CONNECTIONS),
+        ("connections", connections),
+        ("at-once", CONNECTIONS),
         ("warm-up", WARM_UP_SECONDS),
         ("seconds", seconds),
     ):

@@ -1,4 +1,6 @@
-"""A load generator: connections that each send the next request when the answer has come.
+"""A load generator: connections that send the next request when an answer has come.
+
+They take turns where fewer requests are under way than there are connections.
 
 Every answer is checked: status 200, framed by Content-Length, the expected body to the byte.
 Anything else ends the run with an error. The CPU time of the proxy is read at both ends of the
@@ -12,6 +14,7 @@ import json
 import ssl
 import sys
 from array import array
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +29,8 @@ from perf.workload import BODY, HOST
 
 # A proxy that lost a request would otherwise be waited for without end.
 STALL_SECONDS = 5.0
+# Made at once; more would fill the queue of whoever accepts them.
+_BATCH = 200
 _STATUS = b"HTTP/1.1 200 "
 _LENGTH = b"\r\ncontent-length: %d\r\n" % len(BODY)
 _END = b"\r\n\r\n"
@@ -50,10 +55,15 @@ def is_whole(received: bytes) -> bool:
 
 
 class Run:
-    """What all connections share: the requests in turn, the latencies, the first fault."""
+    """What all connections share: the requests in turn, the latencies, the first fault.
+
+    Attributes:
+        resting: connections that wait for their turn, longest first.
+    """
 
     def __init__(self, requests: list[bytes]) -> None:
         self.requests = itertools.cycle(requests)
+        self.resting: deque[Caller] = deque()
         self.latencies = array("d")
         self.answers = 0
         self.stopping = False
@@ -79,9 +89,10 @@ class Caller(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports only behave like asyncio's.
         self._write = cast("asyncio.Transport", transport).write
-        self._send()
+        self._run.resting.append(self)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """The next request."""
         self._sent_at = perf_counter()
         self._write(next(self._run.requests))
 
@@ -99,7 +110,8 @@ class Caller(asyncio.Protocol):
         run.answers += 1
         run.latencies.append(now - self._sent_at)
         if not run.stopping:
-            self._send()
+            run.resting.append(self)
+            run.resting.popleft().send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._run.stopping:
@@ -114,6 +126,7 @@ async def measure(
     *,
     warm_up: float,
     seconds: float,
+    at_once: int | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, float]:
     """One round against one proxy.
@@ -125,6 +138,7 @@ async def measure(
         connections: all made, and shaken hands on, before the time that counts.
         warm_up: seconds before it.
         seconds: that count.
+        at_once: requests under way; None is one for each connection.
         tls: of the connections; None is cleartext.
 
     Returns:
@@ -137,6 +151,8 @@ async def measure(
     run = Run(requests)
     await introduced(port, requests, tls)
     made = await _connected(run, port, connections, tls)
+    for _ in range(connections if at_once is None else min(at_once, connections)):
+        run.resting.popleft().send()
     await _pass(run, warm_up, at_least=len(requests))
     del run.latencies[:]
     spent = {name: cpu_seconds(pid) for name, pid in watched.items()}
@@ -161,20 +177,21 @@ async def measure(
 async def _connected(
     run: Run, port: int, connections: int, tls: ssl.SSLContext | None
 ) -> list[asyncio.Transport]:
-    """Connections that begin at once."""
-    loop = asyncio.get_running_loop()
-    made = await asyncio.gather(
-        *(
-            loop.create_connection(
-                lambda: Caller(run),
-                "127.0.0.1",
-                port,
-                ssl=tls,
-                server_hostname=HOST if tls else None,
+    """Connections that rest."""
+    loop, made = asyncio.get_running_loop(), []
+    for begin in range(0, connections, _BATCH):
+        made += await asyncio.gather(
+            *(
+                loop.create_connection(
+                    lambda: Caller(run),
+                    "127.0.0.1",
+                    port,
+                    ssl=tls,
+                    server_hostname=HOST if tls else None,
+                )
+                for _ in range(min(_BATCH, connections - begin))
             )
-            for _ in range(connections)
         )
-    )
     return [transport for transport, _ in made]
 
 
@@ -202,6 +219,7 @@ def main() -> None:
     for name in ("warm-up", "seconds"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--requests", type=Path, required=True)
+    parser.add_argument("--at-once", type=int, help="requests under way")
     parser.add_argument("--service-pid", type=int, help="of what the proxy asks")
     parser.add_argument("--certificate", type=Path, help="speak TLS and believe this one")
     given = parser.parse_args()
@@ -218,6 +236,7 @@ def main() -> None:
                 given.connections,
                 warm_up=given.warm_up,
                 seconds=given.seconds,
+                at_once=given.at_once,
                 tls=client_context(given.certificate) if given.certificate else None,
             )
         )

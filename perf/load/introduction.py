@@ -35,7 +35,7 @@ async def introduced(port: int, requests: list[bytes], tls: ssl.SSLContext | Non
             status = 503
             for _ in range(TRIES):
                 writer.write(request)
-                status = await _status(reader)
+                status = await status_of(reader)
                 if status != 503:
                     break
                 again += 1
@@ -47,7 +47,7 @@ async def introduced(port: int, requests: list[bytes], tls: ssl.SSLContext | Non
     return again
 
 
-async def _status(reader: asyncio.StreamReader) -> int:
+async def status_of(reader: asyncio.StreamReader) -> int:
     """Of the next answer, which is read to its end."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")

@@ -22,7 +22,7 @@ daemon off;
 {user}worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 20000; }}
 http {{
   access_log {access_log};
   client_body_temp_path {folder}/body;

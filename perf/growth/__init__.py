@@ -1,0 +1,1 @@
+"""What a request costs as routes, grants, tokens, connections and bodies grow."""
