@@ -31,7 +31,8 @@ from sidecar.assembly.relaying import RelayMetrics, relaying
 from sidecar.assembly.tickets import ticket_issuer
 from sidecar.assembly.watchdog import Watchdog
 from sidecar.audit.sink import AuditSink, open_sink
-from sidecar.cache.memory import Memory, RegionStatistics
+from sidecar.cache.memory import Memory
+from sidecar.cache.regions import RegionStatistics
 from sidecar.clock import Sweeper, instant
 from sidecar.endpoints.admin import AdminEndpoints
 from sidecar.endpoints.admin_api import AdminApi

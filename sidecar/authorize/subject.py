@@ -8,7 +8,7 @@ from sidecar.authorize.compilation import Steps, in_steps
 from sidecar.authorize.ends import Ends
 from sidecar.authorize.permissions import GraphIndex, PermissionSet, check, compile_rules
 from sidecar.authorize.resource import EVERYTHING, ResourceIndex, is_resource_pattern
-from sidecar.cache.memory import Vouch
+from sidecar.cache.leased import Vouch
 from sidecar.model.decision import Principal, RuleOrigin
 from sidecar.model.facts import Proof, RoleGraph, RuleGrant, User
 from sidecar.model.need import Absent

@@ -16,7 +16,8 @@ sidecar to apply it, which ends what stands here at once.
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sidecar.authorize.permit import Permit
-from sidecar.cache.memory import Memory, Vouch
+from sidecar.cache.leased import Vouch
+from sidecar.cache.memory import Memory
 from sidecar.clock import instant, wall
 from sidecar.model.decision import Denial
 from sidecar.model.head import RequestHead

@@ -164,4 +164,4 @@ class TwoShards:
 
 def _holds(memory: Memory, need: UserNeed) -> bool:
     """Whether it holds anything, leased or not."""
-    return memory._users.peek(need) is not None
+    return memory._regions.users.peek(need) is not None

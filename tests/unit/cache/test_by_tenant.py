@@ -56,7 +56,8 @@ class Walked(ByTenant[int]):
 def test_dropping_a_tenant_looks_at_no_other_users() -> None:
     """A page of a replay may hold a thousand such changes."""
     memory = Memory(Cache(), jitter=lambda: 0.5)
-    memory._users = memory._negative = region = Walked(10)  # type: ignore[assignment]  # other values
+    region = Walked(10)
+    memory._regions.users = memory._regions.negative = region  # type: ignore[assignment]  # other values
     region.put(UserNeed("other", "ann"), 1)
     region.put(UserNeed("acme", "ann"), 1)
     memory.drop_tenant("acme")

@@ -4,7 +4,7 @@ import math
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.cache.memory import RegionStatistics
+from sidecar.cache.regions import RegionStatistics
 from sidecar.endpoints.metrics import Metrics
 from sidecar.telemetry import names
 from sidecar.telemetry.meters import Histogram, Meters

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from sidecar.cache.following import Verdict
-from sidecar.cache.memory import Statistics
+from sidecar.cache.regions import Statistics
 from sidecar.model.need import Need
 from sidecar.model.reason import Reason
 from sidecar.sync.tiers import Tier
