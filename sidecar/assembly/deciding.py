@@ -262,10 +262,15 @@ async def open_deciding(root: Root) -> AsyncIterator[Deciding]:
                 pool=pool,
             )
         finally:
+            if isinstance(news, Heart):
+                await news.stop()
             await end_tasks(tasks)
             if warmer is not None:
                 await warmer.close()
             await tiers.close()
+            if isinstance(news, Heart):
+                # Nothing decides any more: listeners and relays were closed before this.
+                await news.resign()
             if client is not None:
                 await client.aclose()
 

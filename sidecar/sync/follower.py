@@ -219,7 +219,14 @@ class Follower:
             shards: whose news; all of them for None.
         """
         self.resyncs["resubscribed"] += 1
-        for shard in range(SHARDS) if shards is None else shards:
+        self._lapse(range(SHARDS) if shards is None else shards)
+
+    def resign(self) -> None:
+        """No heartbeat will follow: nothing that is known may be used from now on."""
+        self._lapse(range(SHARDS))
+
+    def _lapse(self, shards: Iterable[int]) -> None:
+        for shard in shards:
             self._shards[shard].lapse()
             self._memory.lease(shard, 0.0)
 

@@ -7,6 +7,7 @@ Its answer is the only thing that renews the lease. What it shows to be missing 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -23,6 +24,8 @@ from sidecar.sync.replay import Changes, Replays
 
 _log: Final = logging.getLogger(__name__)
 _ALL: Final = frozenset(range(SHARDS))
+# At the end; a server that is well answers within a few milliseconds.
+_LAST_SECONDS: Final = 0.25
 
 
 class Pulse(Protocol):
@@ -38,6 +41,10 @@ class Pulse(Protocol):
         """A heartbeat for each of these shards; what was answered."""
         ...
 
+    async def resign(self, member: str, /) -> None:
+        """The end of these heartbeats."""
+        ...
+
     async def log(self, shard: int, first: int, last: int, /) -> list[News]:
         """What the log holds."""
         ...
@@ -48,7 +55,7 @@ class Truth(Changes, States, Protocol):
 
 
 class Heart:
-    """Beats until it is cancelled.
+    """Beats until it is stopped or cancelled.
 
     Args:
         pulse: where it beats.
@@ -80,6 +87,8 @@ class Heart:
         self._wanted: set[int] = set()
         self._called = asyncio.Event()
         self._is_failing = False
+        self._is_stopped = False
+        self._beating = asyncio.Lock()
         self._replays = Replays(follower, outbox, pulse, instant=instant, ended=self.want)
         self._doubted: set[int] = set()
         self._doubts = Doubts(
@@ -94,10 +103,10 @@ class Heart:
         self._called.set()
 
     async def run(self) -> None:
-        """Never returns."""
+        """Returns when it was stopped."""
         due = self._instant()
         try:
-            while True:
+            while not self._is_stopped:
                 heed_cancellation()
                 shards = set(self._wanted)
                 if self._instant() >= due:
@@ -105,7 +114,8 @@ class Heart:
                     due = self._instant() + self._interval
                 self._wanted.clear()
                 self._called.clear()
-                await self._round(shards)
+                async with self._beating:
+                    await self._round(shards)
                 behind = self._behind(patience=0.0)
                 pause = PATIENCE_SECONDS if behind else max(0.0, due - self._instant())
                 self._wanted |= {each.shard for each in behind}
@@ -117,6 +127,31 @@ class Heart:
         finally:
             await self._replays.stop()
             await self._doubts.stop()
+
+    async def stop(self) -> None:
+        """Beat no more. What is in the air is waited for: it might be served after `resign`.
+
+        But not where no server answers: this process is waited for then like one that died.
+        """
+        self._is_stopped = True
+        self._called.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_SECONDS), self._beating:
+                pass
+
+    async def resign(self) -> None:
+        """Sign off, once this is stopped: a change is `applied` without us from now on (R2).
+
+        In this order: leases are given up, and then Redis forgets us. The other way round somebody
+        would be told `applied` while we still went by a lease. Whoever does not get to it, because
+        it died, is waited for until it can hold none.
+        """
+        self._follower.resign()
+        self.following.clear()
+        try:
+            await self._pulse.resign(self._member)
+        except (RedisError, OSError) as error:
+            _log.info("could not sign off from Redis: %s", type(error).__name__)
 
     async def _round(self, shards: set[int]) -> None:
         try:

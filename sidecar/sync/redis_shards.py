@@ -28,6 +28,7 @@ _HEADS: Final = Script(scripts.HEADS)
 _LIFE: Final = Script(scripts.LIFE)
 _HEARTBEATS: Final = Script(scripts.HEARTBEATS)
 _MEMBERS: Final = Script(scripts.MEMBERS)
+_RESIGN: Final = Script(scripts.RESIGN)
 
 
 class RedisShards:
@@ -133,6 +134,11 @@ class RedisShards:
             for shard, watermark in watermarks.items()
         ]
         return await self._heads(_HEARTBEATS, calls, member, _MEMBER_MILLISECONDS)
+
+    async def resign(self, member: str) -> None:
+        """Nobody need wait for `member` any more. A shard whose server is away forgets it later."""
+        calls = [ShardCall(shard, [self.keys.members(shard)], [member]) for shard in range(SHARDS)]
+        await self._calls.call_each(_RESIGN, calls)
 
     async def _heads(
         self, script: Script, calls: Sequence[ShardCall], *common: str | int

@@ -245,6 +245,12 @@ return each(#KEYS / 2, beat)
 """
 )
 
+# A sidecar has ended, and has used nothing under a lease since before it said so. `clock` is none.
+# KEYS: members. ARGV: member. -> 1, or 0 when it was not listed
+RESIGN: Final = """
+return redis.call('HDEL', KEYS[1], ARGV[1])
+"""
+
 # A write as well: a master that was cut off must not vouch for what it no longer decides.
 # KEYS: head, members.
 # -> head as above or nil, [member, "watermark epoch served", ...], now and the epoch's begin in ms;

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tests.model import sidecar as process
 from tests.model.rules import OLD, D
 from tests.model.server import NOTHING
-from tests.model.world import NAMES, Case, Step, World
+from tests.model.world import NAMES, Case, Step, World, server_name
 
 
 def faults(world: World, case: Case) -> Iterator[Step]:
@@ -22,6 +22,8 @@ def faults(world: World, case: Case) -> Iterator[Step]:
         yield from _failovers(world)
     if left.restarts:
         yield from _restarts(world)
+    if left.leaves:
+        yield from _leaves(world, case)
     if left.replacements:
         yield _replacement(world, case)
     if left.restores:
@@ -51,6 +53,21 @@ def _restarts(world: World) -> Iterator[Step]:
     for at, me in enumerate(world.sidecars):
         after = world.with_sidecar(at, process.started(me.member + 10))
         yield f"sidecar {NAMES[at]} restarts", after._replace(left=left)
+
+
+def _leaves(world: World, case: Case) -> Iterator[Step]:
+    """Who signs off is not listed any more; its requests and reads may still be under way.
+
+    The product beats no more then. Here it may, as another: whatever holds now holds without that.
+    """
+    left = world.left._replace(leaves=world.left.leaves - 1)
+    for at, me in enumerate(world.sidecars):
+        gone = process.resigned(me) if case.rules.r2_leave else me
+        after = world.with_sidecar(at, gone._replace(member=me.member + 10))
+        for where in world.writable():
+            server = world.servers[where].without(me.member)
+            told = after.with_server(where, server)._replace(left=left)
+            yield f"sidecar {NAMES[at]} signs off from {server_name(where)}", told
 
 
 def _replacement(world: World, case: Case) -> Step:

@@ -29,6 +29,7 @@ class Rules(NamedTuple):
         r2_members: `standing` is told who the members are.
         r2_epoch_age: `standing` is told how young the epoch is.
         r2_begun: an epoch is no older than Redis has known it, however long ago it was chosen.
+        r2_leave: who signs off has given up its lease before.
         r2_write: who asks Redis how far a change has come asks with a write, as heartbeats do, so
             that an isolated master answers no longer than D.
         r3: Redis is told contiguously; else each writer tells its own change alone.
@@ -52,6 +53,7 @@ class Rules(NamedTuple):
     r2_members: bool = True
     r2_epoch_age: bool = True
     r2_begun: bool = True
+    r2_leave: bool = True
     r2_write: bool = True
     r3: bool = True
     r4: bool = True

@@ -64,6 +64,12 @@ SCENARIOS: Final = {
     "the writer is a sidecar": Scenario(warm=True, stored=True, own=True),
     "two sidecars": Scenario(sidecars=2, warm=True, timely=True),
     "a replacement": Scenario(budget=Budget(replacements=1), warm=True, timely=True),
+    "an end in order": Scenario(
+        sidecars=2, budget=Budget(leaves=1), warm=True, stored=True, timely=True
+    ),
+    "an end in order, then a failover": Scenario(
+        budget=Budget(leaves=1, failovers=1), warm=True, stored=True
+    ),
     "a revocation after another change": Scenario(
         budget=Budget(commits=2), concerns=(False, True), warm=True, stored=True, timely=True
     ),

@@ -65,6 +65,10 @@ class Server(NamedTuple):
         """Forgets everything, as FLUSHALL or an empty restart do."""
         return Server(self.run, 0, 0, 0, NOTHING, (), self.writable, self.mark + 1)
 
+    def without(self, member: int) -> "Server":
+        """`member` has signed off."""
+        return self._replace(members=tuple(each for each in self.members if each.member != member))
+
     def aged(self) -> "Server":
         """After one more tick."""
         members = tuple(

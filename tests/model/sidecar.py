@@ -125,6 +125,14 @@ def started(member: int) -> Sidecar:
 
 
 @cache
+def resigned(sidecar: Sidecar) -> Sidecar:
+    """Without a lease, and without a heartbeat that could give one."""
+    slots = list(sidecar.following)
+    slots[_LEASE_UNTIL] = NOW
+    return sidecar._replace(following=tuple(slots), beat=None)
+
+
+@cache
 def aged(sidecar: Sidecar) -> Sidecar:
     """After one more tick, in which it may have been suspended."""
     slots = list(sidecar.following)

@@ -45,6 +45,7 @@ def test_with_all_rules_the_promises_hold(scenario: str) -> None:
         ("r2_members", "a warm memory", 13),
         ("r2_epoch_age", "a failover", 13),
         ("r2_begun", "an epoch that begins long after it was chosen", 13),
+        ("r2_leave", "an end in order", 13),
         ("r2_write", "an epoch begun in the isolated old master", 13),
         ("r3", "a revocation before another change", 13),
         ("r4", "a start", 13),

@@ -19,6 +19,7 @@ class Budget(NamedTuple):
     failovers: int = 0
     restarts: int = 0
     replacements: int = 0
+    leaves: int = 0
     restores: int = 0
 
 

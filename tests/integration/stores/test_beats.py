@@ -170,3 +170,23 @@ async def test_a_leap_of_the_servers_time_makes_nothing_older_than_two_seconds_m
     await mixed.beat(ME, {0: 7})
     _, _, [confirmation] = await mixed.members(0)
     assert confirmation.age < most + 60
+
+
+@pytest.mark.usefixtures("way")
+async def test_who_resigns_is_forgotten_and_nobody_else(
+    mixed: RedisCache, redis_client: redis.asyncio.Redis
+) -> None:
+    for member in (ME, "other"):
+        await mixed.beat(member, WATERMARKS)
+    clocks = [await redis_client.hget(mixed.keys.members(shard), "clock") for shard in (0, 15)]
+    await mixed.resign(ME)
+    members = await _members(mixed, redis_client)
+    wrong = {SUSPECT, REPLACED, EPOCHLESS}
+    assert {shard: set(each) for shard, each in members.items()} == {
+        shard: set() if shard in wrong else {"other"} for shard in members
+    }
+    assert clocks == [
+        await redis_client.hget(mixed.keys.members(shard), "clock") for shard in (0, 15)
+    ]
+    await mixed.resign(ME)
+    assert (await mixed.members(0))[2] != []

@@ -34,6 +34,9 @@ class Stores:
     async def beat(self, _: str, watermarks: dict[int, int | None], /) -> dict[int, Head | None]:
         return dict.fromkeys(watermarks, self.head)
 
+    async def resign(self, member: str, /) -> None:
+        raise AssertionError(member)
+
     async def log(self, shard: int, first: int, last: int, /) -> list[News]:
         raise AssertionError((shard, first, last))
 

@@ -51,6 +51,9 @@ class Pulse:
         self.beats.append(shards)
         return dict.fromkeys(shards - self.moved, self.head)
 
+    async def resign(self, member: str, /) -> None:
+        raise AssertionError(member)
+
     async def log(self, shard: int, first: int, last: int, /) -> list[News]:
         raise AssertionError((shard, first, last))
 
