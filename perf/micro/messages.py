@@ -13,6 +13,23 @@ from tests.cases.messages.world import gate_of
 QUERY = "subscription OnOrder($id: ID!) { order(id: $id) { id total } }"
 DIGEST = "2239f97287acd3b4927b9d382ffe8327fe5625e3966610cd074605e954d9abd0"
 FIELDS = {"permission": "orders:read", "resource": "orders/{order}"}
+SCHEMA = {
+    "type": "object",
+    "required": ["type", "order"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"const": "orders.read"},
+        "order": {
+            "type": "object",
+            "required": ["id"],
+            "additionalProperties": False,
+            "properties": {"id": {"type": "integer", "minimum": 0}},
+        },
+        "at": {"type": "string", "format": "date-time"},
+        "note": {"type": "string", "maxLength": 200, "pattern": "^[a-z ]*$"},
+        "lines": {"type": "array", "maxItems": 20, "items": {"type": "integer"}},
+    },
+}
 # So many messages, each about another of a hundred orders: more than a gate remembers is the rest.
 ORDERS = 100
 
@@ -27,6 +44,7 @@ def settings(protocol: str, rule: dict[str, Any], rules: int) -> dict[str, Any]:
         other.pop("fields", None)
         other.pop("documents", None)
         other.pop("topic", None)
+        other.pop("schema", None)
     return {"messages": {"protocol": protocol, "refused": "close", "rules": [*others, rule]}}
 
 
@@ -37,6 +55,19 @@ def messages() -> dict[str, tuple[dict[str, Any], str, list[bytes]]]:
     return {
         "json": (
             {"type": "orders.read", "fields": {"order": "/order/id"}, **FIELDS},
+            "json",
+            [
+                f'{{"type": "orders.read", "order": {{"id": {at}}}, {rest}}}'.encode()
+                for at in numbers
+            ],
+        ),
+        "json, with a schema": (
+            {
+                "type": "orders.read",
+                "fields": {"order": "/order/id"},
+                "schema": SCHEMA,
+                **FIELDS,
+            },
             "json",
             [
                 f'{{"type": "orders.read", "order": {{"id": {at}}}, {rest}}}'.encode()

@@ -81,7 +81,7 @@ def check_messages(examination: Examination, *, load_hooks: bool = False) -> Non
             for problem in error.problems:
                 path: Path = (*place, *problem.place)
                 message = positions.as_written(path, problem.message)
-                findings.add(positions.locate(path), path, message)
+                findings.add(positions.locate(path), path, message, problem.suggestion)
 
 
 def load_or_fail(path: FilePath, *, load_hooks: bool = False) -> Root:

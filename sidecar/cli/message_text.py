@@ -28,6 +28,12 @@ def _shown(text: str) -> str:
 
 
 def _call_lines(call: CallStep) -> list[str]:
+    return _rule_lines(call) + [
+        f"not as its schema says, at {_shown(each)}" for each in call.faults
+    ]
+
+
+def _rule_lines(call: CallStep) -> list[str]:
     if call.rule is None:
         return ["no rule speaks of it"]
     rule = f"rules[{call.rule}]"
@@ -72,6 +78,7 @@ def message_value(message: MessageExplanation) -> dict[str, Any]:
                 "permission": call.action or None,
                 "resource": call.resource or None,
                 "decided_by": call.origin and origin_value(call.origin),
+                "faults": list(call.faults),
             }
             for call in message.calls
         ],

@@ -72,6 +72,8 @@ class CallStep:
         action: of the permission that it asks; ``""`` for none.
         resource: on which; ``""`` for none in particular, None where the message is not clear.
         origin: the rule of the principal's that decided about that permission.
+        faults: where the message is not as the rule's schema says (JSON pointer and keyword, such
+            as ``/params/lines/3: minimum``); never what stands there.
     """
 
     type: str
@@ -81,6 +83,7 @@ class CallStep:
     action: str = ""
     resource: str | None = None
     origin: RuleOrigin | None = None
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from msgspec import NODEFAULT, inspect
 
 from sidecar.settings.document import Mapping, Node, Scalar, Sequence, yaml_reading
+from sidecar.settings.free_form import DocumentReader
 from sidecar.settings.interpolate import Sources, UnresolvedError, expand, has_reference
 from sidecar.settings.positions import Positions
 from sidecar.settings.problem import Findings, Path, Place, nearest
@@ -32,6 +33,7 @@ class Reader:
         self._findings = findings
         self._positions = positions
         self._sources = sources
+        self._documents = DocumentReader(findings, positions, self._expanded, sources.base)
 
     def read(self, node: Node, expected: inspect.Type, path: Path) -> Any:
         """The value of `node`, of the `expected` type; a stand-in where it is wrong."""
@@ -40,6 +42,8 @@ class Reader:
             return None if _is_null(node) else self.read(node, inner, path)
         if isinstance(expected, inspect.StructType):
             return self._section(node, expected, path)
+        if is_document(expected):
+            return self._documents.read(node, path)
         if isinstance(expected, inspect.DictType):
             return self._dictionary(node, expected, path)
         if isinstance(expected, inspect.VarTupleType):
@@ -119,18 +123,13 @@ class Reader:
             given = "a list" if isinstance(node, Sequence) else "a section"
             self._wrong(node, path, f"{requirement(expected)}, not {given}")
             return stand_in(expected)
-        text = node.text
         # What came from elsewhere has no quotes of its own: it may stand for a number.
-        bare = node.plain
-        if has_reference(text):
-            bare = True
-            try:
-                text = expand(text, self._sources)
-            except UnresolvedError as error:
-                self._findings.add(node.place, path, error.message, error.suggestion)
-                return stand_in(expected)
-            self._positions.note_written(path, node.text, text)
-        elif is_text(expected) and (reading := yaml_reading(node)):
+        is_reference = has_reference(node.text)
+        bare = node.plain or is_reference
+        text = self._expanded(node, path)
+        if text is None:
+            return stand_in(expected)
+        if not is_reference and is_text(expected) and (reading := yaml_reading(node)):
             self._wrong(node, path, f"{requirement(expected)}: {_as_text(node, reading)}")
             return stand_in(expected)
         value = convert(text, expected, bare=bare)
@@ -139,6 +138,18 @@ class Reader:
             self._wrong(node, path, message, suggestion)
             return stand_in(expected)
         return value
+
+    def _expanded(self, node: Scalar, path: Path) -> str | None:
+        """The text of `node`, references expanded; None where one cannot be, which is told."""
+        if not has_reference(node.text):
+            return node.text
+        try:
+            text = expand(node.text, self._sources)
+        except UnresolvedError as error:
+            self._findings.add(node.place, path, error.message, error.suggestion)
+            return None
+        self._positions.note_written(path, node.text, text)
+        return text
 
     def _wrong(self, node: Node, path: Path, message: str, suggestion: str = "") -> None:
         place = node.place if isinstance(node, Scalar) else self._positions.locate(path)
@@ -156,6 +167,13 @@ def _as_text(node: Scalar, reading: str) -> str:
     if reading == "true or false":
         return f'YAML reads {node.text} as {reading}; write "{node.text}" with the quotes'
     return f"YAML reads this as {reading}; put it in quotes"
+
+
+def is_document(expected: inspect.Type) -> bool:
+    """Whether `expected` is a JSON object whose names and values are not ours to know."""
+    return isinstance(expected, inspect.DictType) and isinstance(
+        expected.value_type, inspect.AnyType
+    )
 
 
 def is_text(expected: inspect.Type) -> bool:

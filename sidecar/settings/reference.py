@@ -17,7 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, inspect
 
 from sidecar.settings import schema
-from sidecar.settings.reader import requirement
+from sidecar.settings.reader import is_document, requirement
 
 TARGET: Final = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -114,6 +114,8 @@ def _kind(kind: inspect.Type) -> str:
         return f"{_kind(inner)}, or `null`"
     if isinstance(kind, inspect.StructType):
         return "section, see below"
+    if is_document(kind):
+        return "section of keys that are not ours, or the name of a JSON file with it"
     if isinstance(kind, inspect.DictType):
         if isinstance(kind.value_type, inspect.StructType):
             return "section of names, see below"

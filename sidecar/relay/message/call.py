@@ -79,6 +79,11 @@ UNREADABLE_CODE: Final = 4400
 FORBIDDEN_CODE: Final = 4403
 
 
+def close_code(refusal: Refusal) -> int:
+    """What a connection is closed with because of a refusal; 4400 for a message of wrong form."""
+    return UNREADABLE_CODE if refusal is Refusal.INVALID else FORBIDDEN_CODE
+
+
 def first_of(refusals: Refusals) -> Refusal:
     """The refusal that a message as a whole is counted under: not the one its neighbours cause."""
     found = [each for each in refusals if each is not None]

@@ -19,6 +19,8 @@ from sidecar.relay.message.rule_checks import (
     wrong_with_stomp,
 )
 from sidecar.relay.message.rules import Rule, RuleSet
+from sidecar.relay.message.schema import MessageSchema, SchemaError
+from sidecar.relay.message.schema_subject import subject_of
 from sidecar.route.template import TemplateError, check_resource
 from sidecar.settings.schema import MessageRule, Messages, RouteRule
 
@@ -76,7 +78,8 @@ class _Building:
             error=error,
             hook=hook,
             follows=any(rule.direction is Direction.SERVER for rule in sound),
-            reads_bodies=any(place.first == _BODY for place in places),
+            reads_bodies=any(place.first == _BODY for place in places)
+            or any(rule.schema is not None for rule in sound),
         )
 
     def _settings(self) -> ErrorTemplate | None:
@@ -149,6 +152,7 @@ class _Building:
             for name, place in rule.fields.items()
         ]
         self._names(rule, at, type_pattern, topic)
+        schema = self._schema(rule, (*at, "schema"))
         if len(self.problems.found) > before or type_pattern is None:
             return None
         return Rule(
@@ -162,6 +166,7 @@ class _Building:
             action=rule.permission or "",
             resource=rule.resource,
             fields=tuple((name, place) for name, place in fields if place),
+            schema=schema,
         )
 
     def _names(
@@ -193,6 +198,20 @@ class _Building:
                 self.problems.add(
                     "nothing is made of it: `resource` does not name it", *at, "fields", name
                 )
+
+    def _schema(self, rule: MessageRule, at: Place) -> MessageSchema | None:
+        if rule.schema is None:
+            return None
+        subject = subject_of(rule, self.settings)
+        if isinstance(subject, str):
+            self.problems.add(subject, *at)
+            return None
+        try:
+            return MessageSchema(rule.schema, *subject)
+        except SchemaError as wrong:
+            for each in wrong.problems:
+                self.problems.add(each.message, *at, *each.place, suggestion=each.suggestion)
+            return None
 
     def _wrong_for_protocol(self, rule: MessageRule) -> Iterator[tuple[str, str]]:
         protocol = self.settings.protocol

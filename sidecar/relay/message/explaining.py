@@ -53,6 +53,7 @@ def _step(policy: MessagePolicy, permit: Permit, direction: Direction, call: Cal
         action=rule.action,
         resource=resource,
         origin=origin,
+        faults=() if rule.schema is None else rule.schema.faults(call),
     )
 
 

@@ -13,9 +13,10 @@ from sidecar.model.decision import Denial, RuleOrigin
 from sidecar.model.facts import Effect
 from sidecar.model.need import Found, Need
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind, Verdict
-from sidecar.relay.message.call import FORBIDDEN_CODE, Calls, Reader, close_unreadable, first_of
+from sidecar.relay.message.call import Calls, Reader, close_code, close_unreadable, first_of
 from sidecar.relay.message.refusal import Refusal, UnreadableError
 from sidecar.relay.message.rules import RuleSet
+from sidecar.relay.message.schema import MessageSchema
 
 _DENY: Final = str(Effect.DENY)
 # Permissions of which a connection remembers whether they are granted. Clients choose resources,
@@ -103,6 +104,7 @@ class MessageGate:
         parameters = self._permit.parameters
         refusals: list[Refusal | None] = [None] * len(calls)
         asked: dict[int, _Asked] = {}
+        formed: dict[int, MessageSchema] = {}
         for at, call in enumerate(calls):
             found = self._rules.find(direction, call)
             if found is None:
@@ -110,6 +112,8 @@ class MessageGate:
                     refusals[at] = Refusal.UNKNOWN_TYPE
                 continue
             rule, captured = found
+            if rule.schema is not None:
+                formed[at] = rule.schema
             if rule.is_forbidden:
                 refusals[at] = Refusal.FORBIDDEN
             elif rule.action:
@@ -120,6 +124,10 @@ class MessageGate:
                     asked[at] = (rule.action, resource)
         if asked:
             self._check(asked, refusals)
+        for at, schema in formed.items():
+            # Last: who may not send it at all learns nothing about its form.
+            if refusals[at] is None and not schema.accepts(calls[at]):
+                refusals[at] = Refusal.INVALID
         if any(refusals):
             return self._refuse(direction, calls, refusals)
         return ALLOW
@@ -164,7 +172,7 @@ class MessageGate:
         if direction is Direction.SERVER:
             return self._reader.withheld(calls, told)
         if self._refused == "close":
-            return Close(label.value, FORBIDDEN_CODE, label.value)
+            return Close(label.value, close_code(label), label.value)
         if self._refused == "drop":
             return Drop(label.value)
         return self._reader.refused(calls, told)

@@ -22,6 +22,8 @@ RESPONSE: Final = "rpc.response"
 # Section 5.1: parse error; -32000 to -32099 are for implementations.
 _UNREADABLE: Final = -32700
 _REFUSED: Final = -32003
+# Section 5.1: invalid params.
+_INVALID: Final = -32602
 
 _VERSION_AT: Final = Pointer("/jsonrpc")
 _METHOD_AT: Final = Pointer("/method")
@@ -113,13 +115,17 @@ def _call(document: Any) -> Call:
 def _errors(calls: Calls, refusals: Refusals, *, responses: bool) -> Message | None:
     """Errors for those who wait: for what these responses answer, or for these requests."""
     found = [
-        _error(call.id, _REFUSED, refusal or Refusal.BATCH_REFUSED)
+        _refused(call.id, refusal or Refusal.BATCH_REFUSED)
         for call, refusal in zip(calls, refusals, strict=True)
         if call.id is not MISSING and (call.type == RESPONSE) is responses
     ]
     if not found:
         return None
     return _message(found if isinstance(calls, list) else found[0])
+
+
+def _refused(id_value: Any, refusal: Refusal) -> dict[str, Any]:
+    return _error(id_value, _INVALID if refusal is Refusal.INVALID else _REFUSED, refusal)
 
 
 def _error(id_value: Any, code: int, refusal: Refusal) -> dict[str, Any]:

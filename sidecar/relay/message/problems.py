@@ -18,10 +18,12 @@ class MessageProblem:
     Attributes:
         place: where, below ``websocket.messages``.
         message: for the author of the rules.
+        suggestion: what was probably meant; ``""`` when nothing is near.
     """
 
     place: Place
     message: str
+    suggestion: str = ""
 
 
 class MessagesError(ValueError):
@@ -46,9 +48,9 @@ class Problems:
     def __init__(self) -> None:
         self.found: list[MessageProblem] = []
 
-    def add(self, message: str, *place: str | int) -> None:
+    def add(self, message: str, *place: str | int, suggestion: str = "") -> None:
         """Something is wrong at `place`."""
-        self.found.append(MessageProblem(place, message))
+        self.found.append(MessageProblem(place, message, suggestion))
 
     def pattern(self, text: str, *place: str | int) -> Pattern | None:
         """The pattern `text`; None where it is none."""

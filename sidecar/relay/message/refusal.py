@@ -17,6 +17,8 @@ class Refusal(StrEnum):
     UNKNOWN_TYPE = "unknown-type"
     # The rule speaks of a resource, and the message does not name one clearly.
     UNCLEAR_RESOURCE = "unclear-resource"
+    # The rule has a schema, and the message is not as it says.
+    INVALID = "invalid-message"
     # The rule says: nobody.
     FORBIDDEN = "forbidden"
     NOT_GRANTED = "not-granted"
@@ -35,6 +37,7 @@ WORDS: dict[Refusal, str] = {
     Refusal.WRONG_SUBPROTOCOL: "messages of this protocol cannot be read here",
     Refusal.UNKNOWN_TYPE: "messages of this type are not accepted",
     Refusal.UNCLEAR_RESOURCE: "the message does not say clearly which resource is meant",
+    Refusal.INVALID: "the message is not of the form that is asked for",
     Refusal.FORBIDDEN: "messages of this type are not accepted",
     Refusal.NOT_GRANTED: "not permitted",
     Refusal.DENIED_BY_RULE: "not permitted",

@@ -12,6 +12,7 @@ from sidecar.relay.gate import Direction
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.pattern import Pattern
 from sidecar.relay.message.pointer import Pointer
+from sidecar.relay.message.schema import MessageSchema
 from sidecar.relay.message.value import Constant, equals, segment_of
 
 # Types and topics of which is remembered which rules fit. Clients choose them, so it is bounded.
@@ -36,6 +37,7 @@ class Rule:
         action: of the permission asked; ``""`` for none.
         resource: resource template; None for no resource in particular.
         fields: what the template takes from the message.
+        schema: what the message must look like; None for anything.
     """
 
     __slots__ = (
@@ -46,6 +48,7 @@ class Rule:
         "index",
         "is_forbidden",
         "resource",
+        "schema",
         "topic",
         "type",
         "where",
@@ -64,6 +67,7 @@ class Rule:
         action: str = "",
         resource: str | None = None,
         fields: tuple[tuple[str, Pointer], ...] = (),
+        schema: MessageSchema | None = None,
     ) -> None:
         self.index = index
         self.direction = direction
@@ -75,6 +79,7 @@ class Rule:
         self.action = action
         self.resource = resource
         self.fields = fields
+        self.schema = schema
 
     def captured(self, type_name: str, topic: str | None) -> Captured | None:
         """What the names of both patterns stand for; None where one does not match."""

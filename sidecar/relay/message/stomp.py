@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from sidecar.relay.gate import Close, Direction, Drop, Kind
 from sidecar.relay.message.call import (
-    FORBIDDEN_CODE,
     Call,
     Calls,
     Refusals,
+    close_code,
     close_unreadable,
     first_of,
     text,
@@ -111,7 +111,8 @@ class StompReader:
 
     def refused(self, calls: Calls, refusals: Refusals) -> Drop | Close:
         """An ERROR frame, after which the connection ends (section ERROR)."""
-        return _error(first_of(refusals), FORBIDDEN_CODE, calls[0].id)
+        refusal = first_of(refusals)
+        return _error(refusal, close_code(refusal), calls[0].id)
 
     def withheld(self, calls: Calls, refusals: Refusals) -> Drop:  # noqa: ARG002 - the protocol's
         """Nobody is told; a subscription that acknowledges waits for this one (docs)."""

@@ -1,6 +1,6 @@
 """`routes[].websocket.messages`: which messages may pass."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
@@ -25,6 +25,8 @@ class MessageRule(Settings, frozen=True):
         resource: e.g. ``orders/{order_id}``, from the parameters of the route's path, of `type` and
             `topic`, and from `fields`.
         fields: name for `resource`: JSON pointer to the value, text or a whole number.
+        schema: JSON Schema that the message, its params, body or variables must satisfy, too: here,
+            or the name of a JSON file with it, from the folder of the configuration.
     """
 
     type: str
@@ -37,6 +39,7 @@ class MessageRule(Settings, frozen=True):
     permission: str | None = None
     resource: str | None = None
     fields: dict[str, str] = field(default_factory=dict)
+    schema: dict[str, Any] | None = None
 
 
 class Messages(Settings, frozen=True):

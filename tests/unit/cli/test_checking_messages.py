@@ -68,6 +68,69 @@ def test_a_section_that_is_broken_is_not_compiled(config: Path) -> None:
     ]
 
 
+SCHEMA = """\
+            schema: {schema}
+"""
+
+
+@pytest.mark.parametrize(
+    ("schema", "told"),
+    [
+        (
+            "{type: object, propertys: {a: {type: string}}}",
+            (
+                "rules[0].schema.propertys: no keyword of this draft of JSON Schema (names of your "
+                "own begin with `x-`) (did you mean properties?)"
+            ),
+        ),
+        (
+            "{type: object, properties: {a: {type: strnig}}}",
+            (
+                "rules[0].schema.properties.a.type: must be one of array, boolean, integer, null, "
+                "number, object, string, or a list of them (did you mean string?)"
+            ),
+        ),
+        (
+            "{$ref: 'https://example.com/order.json'}",
+            'rules[0].schema["$ref"]: must begin with `#`: references lead to this document only',
+        ),
+        (
+            "order.json",
+            "rules[0].schema: file order.json cannot be read: No such file or directory",
+        ),
+    ],
+)
+def test_a_wrong_schema_has_its_place_and_a_suggestion(
+    config: Path, schema: str, told: str
+) -> None:
+    rules = RULES.replace("type_pointer: kind", "id_pointer: /id").replace("'\"b'", "b")
+    rules = rules[: rules.index('          - type: "*"')]
+    with_rules(config, rules + SCHEMA.format(schema=schema))
+    result = check(config)
+    assert result.exit_code == 1
+    (line,) = result.stdout.splitlines()
+    where, _, rest = line.partition(": ")
+    assert rest == f"routes[0].websocket.messages.{told}"
+    # The line of `schema`, and a column within it.
+    assert where.split(":")[1] == "23"
+    assert int(where.split(":")[2]) >= 13
+
+
+def test_a_schema_may_stand_in_a_file(config: Path) -> None:
+    rules = RULES.replace("type_pointer: kind", "id_pointer: /id").replace("'\"b'", "b")
+    rules = rules[: rules.index('          - type: "*"')]
+    with_rules(config, rules + SCHEMA.format(schema="order.json"))
+    (config.parent / "order.json").write_text('{"type": "object", "required": ["a"]}')
+    assert check(config).exit_code == 0
+    websocket = load_or_fail(config).routes[0].websocket
+    assert websocket is not None
+    assert websocket.messages is not None
+    assert websocket.messages.rules[0].schema == {"type": "object", "required": ["a"]}
+    (config.parent / "order.json").write_text('{"type": "object", "requird": ["a"]}')
+    (problem,) = examine_all(config).findings.problems()
+    assert (problem.line, problem.suggestion) == (23, "required")
+
+
 def test_checking_does_not_import_a_hook(config: Path) -> None:
     with_rules(config, HOOK.format(hook="hook_that_raises:read"))
     assert check(config).exit_code == 0

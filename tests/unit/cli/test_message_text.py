@@ -52,6 +52,20 @@ def test_a_call(call: CallStep, lines: list[str]) -> None:
     assert text.splitlines() == [*lines, "refused (x)"]
 
 
+def test_where_a_message_is_not_as_its_schema_says() -> None:
+    faults = ("/params/id: type", "/params/\x1b[2J: maximum")
+    call = CallStep(type="a", rule=1, action="b:c", resource="", faults=faults)
+    message = MessageExplanation(passes=False, label="invalid-message", calls=(call,))
+    assert shown(message).splitlines() == [
+        "message  a",
+        "         rules[1]: permission b:c",
+        "         not as its schema says, at /params/id: type",
+        r"         not as its schema says, at '/params/\x1b[2J: maximum'",
+        "refused (invalid-message)",
+    ]
+    assert message_value(message)["calls"][0]["faults"] == list(faults)
+
+
 def test_what_clients_wrote_does_not_reach_the_terminal() -> None:
     call = CallStep(type="\x1b[2J", topic="a\nb")
     text = shown(MessageExplanation(passes=False, label="unknown-type", calls=(call,)))
@@ -85,6 +99,7 @@ def test_values() -> None:
                     "resource": "orders/7",
                     "path": ["clerk", "staff"],
                 },
+                "faults": [],
             }
         ],
     }

@@ -17,6 +17,7 @@ DIGEST: Final = "ab" * 32
 FINE: Final[dict[str, Any]] = {"type": "x", "access": "route"}
 JSON: Final[dict[str, Any]] = {"protocol": "json", "refused": "drop", "rules": [FINE]}
 RPC: Final[dict[str, Any]] = {"protocol": "json-rpc", "rules": [FINE]}
+SCHEMA: Final[dict[str, Any]] = {"type": "object"}
 STOMP: Final[dict[str, Any]] = {"protocol": "stomp", "rules": [FINE]}
 GRAPHQL: Final[dict[str, Any]] = {
     "protocol": "graphql-transport-ws",
@@ -208,6 +209,54 @@ WRONG: Final[list[tuple[str, dict[str, Any], str, str]]] = [
         "shape",
     ),
     (
+        "a schema with a slip",
+        rules(JSON, {**FINE, "schema": {"type": "object", "requird": ["a"]}}),
+        "rules[0].schema.requird",
+        "no keyword",
+    ),
+    (
+        "a schema for nobody",
+        rules(JSON, {"type": "x", "access": "nobody", "schema": SCHEMA}),
+        "rules[0].schema",
+        "nobody may",
+    ),
+    (
+        "a schema for responses",
+        rules(RPC, {**FINE, "type": "*", "schema": SCHEMA}),
+        "rules[0].schema",
+        "rpc.response",
+    ),
+    (
+        "a schema for frames without body",
+        rules(STOMP, {**FINE, "type": "SUBSCRIBE", "schema": SCHEMA}),
+        "rules[0].schema",
+        "bodies",
+    ),
+    (
+        "a schema for what the client does not send",
+        rules(STOMP, {**FINE, "type": "MESSAGE", "schema": SCHEMA}),
+        "rules[0].schema",
+        "bodies",
+    ),
+    (
+        "a schema of any document",
+        rules(GRAPHQL, {**FINE, "type": "subscribe", "any_document": True, "schema": SCHEMA}),
+        "rules[0].schema",
+        "list `documents`",
+    ),
+    (
+        "a schema of any answer",
+        rules(GRAPHQL, {**FINE, "type": "next", "direction": "server", "schema": SCHEMA}),
+        "rules[0].schema",
+        "name the operation",
+    ),
+    (
+        "a schema of a ping",
+        rules(GRAPHQL, {**FINE, "type": "ping", "schema": SCHEMA}),
+        "rules[0].schema",
+        "variables",
+    ),
+    (
         "an operation that nobody registered",
         rules(GRAPHQL, asks(type="next", direction="server", topic="A")),
         "rules[0].topic",
@@ -242,6 +291,12 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ]  # fmt: skip
 
 
+def test_a_broken_pattern_and_a_schema_are_told_once() -> None:
+    with pytest.raises(MessagesError) as caught:
+        policy_of({"messages": rules(RPC, {"type": "{", "access": "route", "schema": SCHEMA})})
+    assert [written(each.place) for each in caught.value.problems] == ["rules[0].type"]
+
+
 def test_permissions_need_somebody_who_asks() -> None:
     document = {"messages": rules(JSON, asks()), "route": {"access": "public"}}
     with pytest.raises(MessagesError, match="public route"):
@@ -273,3 +328,9 @@ def test_checking_a_file_runs_nothing_that_it_names() -> None:
     messages = {**JSON, "protocol": "hook", "hook": "no_such_module:f"}
     policy = compile_messages(route_of({"messages": messages}), load_hooks=False)
     assert policy.hook is None
+
+
+def test_bodies_are_read_where_only_a_schema_looks_at_them() -> None:
+    formed = {**FINE, "type": "SEND", "schema": SCHEMA}
+    assert policy_of({"messages": rules(STOMP, formed)}).reads_bodies
+    assert not policy_of({"messages": STOMP}).reads_bodies

@@ -76,6 +76,23 @@ def test_a_message(message: str, explained: MessageExplanation) -> None:
     )
 
 
+def test_where_a_message_is_not_as_the_schema_says_but_never_what_stands_there() -> None:
+    schema = {"type": "object", "properties": {"i": {"type": "integer"}}, "required": ["j"]}
+    document = {
+        "messages": {
+            "protocol": "json-rpc",
+            "rules": [{"type": "get", "access": "route", "schema": schema}],
+        }
+    }
+    permit = permit_of(document, subject_with([]))
+    message = call("get", '{"i": "my secret"}').encode()
+    found = explain_message(policy_of(document), permit, Direction.CLIENT, Kind.TEXT, message)
+    (step,) = found.calls
+    assert (found.passes, found.label) == (False, "invalid-message")
+    assert set(step.faults) == {"/params: required", "/params/i: type"}
+    assert "secret" not in repr(found)
+
+
 def test_what_is_not_read() -> None:
     permit = permit_of(DOCUMENT, subject_with([]))
     found = explain_message(policy_of(DOCUMENT), permit, Direction.SERVER, Kind.BINARY, b"\xff")
