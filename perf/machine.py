@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,12 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def allow_descriptors() -> None:
+    """As many open files as we may have: children inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def described() -> dict[str, str]:

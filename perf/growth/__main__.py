@@ -5,7 +5,6 @@ to ``perf/results/growth.json`` and drawn beside it.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,12 +25,6 @@ from perf.rounds import upstream
 
 WHAT = ("routes", "grants", "tokens", "connections", "bodies")
 _PATH = RESULTS.parent / "growth.json"
-
-
-def _allow_descriptors() -> None:
-    """As many as may be: children inherit it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def grown(what: tuple[str, ...], rounds: int, seconds: float, new: int) -> Iterator[Growth]:
@@ -66,7 +59,7 @@ def grown(what: tuple[str, ...], rounds: int, seconds: float, new: int) -> Itera
 )  # fmt: skip
 def main(what: tuple[str, ...], rounds: int, seconds: float, new_tokens: int) -> None:
     """Measure what a request costs as routes, grants, tokens, connections and bodies grow."""
-    _allow_descriptors()
+    machine.allow_descriptors()
     found = []
     try:
         for growth in grown(what or WHAT, rounds, seconds, new_tokens):

@@ -23,6 +23,7 @@ from perf.load.introduction import introduced
 
 # libuv's timers have this resolution: that many requests are sent together.
 _TICK_SECONDS = 0.001
+_WARM_UP_SECONDS = 1.0
 
 
 class Pace:
@@ -93,7 +94,7 @@ class Connection(asyncio.Protocol):
 async def measure(
     port: int, requests: list[bytes], connections: int, rate: float, seconds: float
 ) -> dict[str, float]:
-    """Latency at a pace, after each request was sent once in peace and once at that pace.
+    """Latency at a pace, after each request was sent once in peace and some at that pace.
 
     Returns:
         ``requests`` that were measured; in milliseconds ``p50_ms``, ``p99_ms``, ``most_ms``.
@@ -106,7 +107,7 @@ async def measure(
     loop = asyncio.get_running_loop()
     for _ in range(connections):
         await loop.create_connection(lambda: Connection(pace), "127.0.0.1", port)
-    await _kept(pace, rate, len(requests) / rate)
+    await _kept(pace, rate, min(_WARM_UP_SECONDS, len(requests) / rate))
     del pace.latencies[:]
     await _kept(pace, rate, seconds)
     pace.stopping = True

@@ -1,4 +1,4 @@
-"""Latency that a proxy adds at 1 000 requests a second, against asking the upstream directly."""
+"""Latency that a proxy adds at fixed rates, against asking the upstream directly."""
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -7,13 +7,19 @@ from statistics import median
 
 from perf.peers import nginx, sidecar
 from perf.peers.peer import Site
+from perf.report import columns
 from perf.rounds import CONNECTIONS, told, upstream
 from perf.scenarios.found import Found
 
-RATE = 1_000
-ROUNDS, SECONDS = 5, 5.0
+RATES = (100, 1_000, 5_000)
+# That one has a goal.
+JUDGED_RATE = 1_000
+ROUNDS, SECONDS = 5, 4.0
 _DIRECT = "direct"
 _PERCENTILES = ("p50_ms", "p99_ms")
+
+# Way -> what the generator told.
+Round = Mapping[str, Mapping[str, float]]
 
 
 def run(site: Site, tell: Callable[[str], None]) -> Found:
@@ -22,34 +28,58 @@ def run(site: Site, tell: Callable[[str], None]) -> Found:
     Raises:
         RuntimeError: an answer was not the expected one.
     """
-    rounds: list[dict[str, Mapping[str, float]]] = []
+    rounds: dict[int, list[Round]] = {rate: [] for rate in RATES}
     with ExitStack() as stack:
         site = Site(site.folder, stack.enter_context(upstream()), site.workload)
         ports = {_DIRECT: site.upstream}
         for name, started in ((sidecar.NAME, sidecar.started), (nginx.NAME, nginx.started)):
             ports[name] = stack.enter_context(started(site)).port
         for number in range(ROUNDS):
-            rounds.append({name: told(_command(site, ports[name]), name) for name in ports})
-            shown = ", ".join(
-                f"{name} {each['p50_ms']:.2f}/{each['p99_ms']:.2f}"
-                for name, each in rounds[-1].items()
-            )
-            tell(f"latency {number + 1}/{ROUNDS}  p50/p99 ms: {shown}")
+            for rate in RATES:
+                taken = {name: told(_command(site, ports[name], rate), name) for name in ports}
+                rounds[rate].append(taken)
+                shown = ", ".join(
+                    f"{name} {each['p50_ms']:.2f}/{each['p99_ms']:.2f}"
+                    for name, each in taken.items()
+                )
+                tell(f"latency {number + 1}/{ROUNDS} at {rate}/s  p50/p99 ms: {shown}")
     measures = {
-        f"latency: {percentile} added by {name}": added(rounds, name, percentile)
+        _measure(rate, percentile, name): added(rounds[rate], name, percentile)
+        for rate in RATES
         for name in ports
         if name != _DIRECT
         for percentile in _PERCENTILES
     }
-    return Found(measures, {"rate": RATE, "rounds": [dict(each) for each in rounds]})
+    tell(f"\n{_table(rounds, list(ports), measures)}\n")
+    return Found(measures, {"rounds": {str(rate): found for rate, found in rounds.items()}})
 
 
-def added(rounds: Iterable[Mapping[str, Mapping[str, float]]], name: str, percentile: str) -> float:
+def _measure(rate: int, percentile: str, name: str) -> str:
+    """Its name among all measures."""
+    at = "" if rate == JUDGED_RATE else f" at {rate}/s"
+    return f"latency{at}: {percentile} added by {name}"
+
+
+def _table(
+    rounds: Mapping[int, list[Round]], ways: Iterable[str], measures: Mapping[str, float]
+) -> str:
+    """Medians of the rounds, and what is added."""
+    rows = [["requests/s", "", "p50 ms", "p99 ms", "adds to p50", "adds to p99"]]
+    for rate, taken in rounds.items():
+        for way in ways:
+            found = [f"{median(each[way][p] for each in taken):.2f}" for p in _PERCENTILES]
+            added_ms = [measures.get(_measure(rate, p, way)) for p in _PERCENTILES]
+            shown = ["" if each is None else f"{each:+.2f}" for each in added_ms]
+            rows.append([str(rate), way, *found, *shown])
+    return columns(rows)
+
+
+def added(rounds: Iterable[Round], name: str, percentile: str) -> float:
     """Milliseconds above the direct way: the median of the rounds' differences."""
     return median(each[name][percentile] - each[_DIRECT][percentile] for each in rounds)
 
 
-def _command(site: Site, port: int) -> list[str]:
+def _command(site: Site, port: int, rate: int) -> list[str]:
     command = [sys.executable, "-m", "perf.load.paced", "--port", str(port)]
-    command += ["--connections", str(CONNECTIONS), "--rate", str(RATE)]
+    command += ["--connections", str(CONNECTIONS), "--rate", str(rate)]
     return [*command, "--seconds", str(SECONDS), "--requests", str(site.workload.requests)]

@@ -7,137 +7,35 @@ medians.
 
 import argparse
 import asyncio
-import json
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
 import uvloop
 
 from perf import machine
-from perf.machine import free_port
-from perf.peers import nginx
-from perf.peers.peer import AbsentError, running, wait_until_answers
+from perf.peers.peer import AbsentError
 from perf.websockets.echo import Client, connected
-from sidecar.accounts.sessions import IssuedSession, Sessions
-from sidecar.authenticate.opaque import signing_key
-from sidecar.demo.tenant import prepare
-from sidecar.embedded import EmbeddedStack
-from sidecar.model.change import Change, Level
-from sidecar.settings.schema import Postgres
-from sidecar.store.migrate import migrate
-from sidecar.store.pool import Pool
-from sidecar.store.sessions import SessionRows
+from perf.websockets.proxies import (
+    ADMIN,
+    PAYLOAD,
+    Sidecar,
+    nginx_relay,
+    plain_relay,
+    sidecar,
+    upstream,
+)
+from sidecar.accounts.sessions import IssuedSession
 
-_KEY = "not a secret: it is for a benchmark"
-_ADMIN = "not-a-secret-it-is-for-a-benchmark"
-_PAYLOAD = 100
 _CHATTING = 64
-_SESSIONS = 51
-
-_NGINX = """\
-  server {{
-    listen 127.0.0.1:{port} backlog=1024;
-    location /readyz {{ return 200; }}
-    location / {{
-      proxy_pass http://127.0.0.1:{upstream};
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection "upgrade";
-      proxy_set_header Host $host;
-    }}
-  }}
-"""
-
-
-@contextmanager
-def upstream() -> Iterator[int]:
-    port = free_port()
-    with machine.pinned(machine.LOAD_CORE):
-        child = subprocess.Popen(
-            [sys.executable, "-m", "perf.websockets.echo", str(port), str(_PAYLOAD)]
-        )
-    try:
-        time.sleep(1.0)
-        yield port
-    finally:
-        child.terminate()
-        child.wait()
-
-
-@dataclass
-class Sidecar:
-    """A running sidecar.
-
-    Attributes:
-        port: of its traffic listener.
-        pid: its own.
-        admin: port of its admin listener.
-        token: of a session that lasts.
-        sessions: that may be revoked.
-    """
-
-    port: int
-    pid: int
-    admin: int
-    token: str
-    sessions: list[IssuedSession]
-
-
-async def _seed(dsn: str) -> tuple[str, list[IssuedSession]]:
-    async def publish(_changes: Sequence[Change]) -> Level:
-        return Level.COMMITTED
-
-    await migrate(dsn)
-    async with Pool(Postgres(dsn=dsn)) as pool:
-        tokens = await prepare(pool, _KEY, {})
-        sessions = Sessions(SessionRows(pool), publish, signing_key(_KEY), wall=time.time)
-        made = [await sessions.issue("demo", "bob", 3600.0) for _ in range(_SESSIONS)]
-    return next(token for name, token in tokens.items() if name.startswith("ALICE")), made
-
-
-@contextmanager
-def sidecar(folder: Path, application: int) -> Iterator[Sidecar]:
-    folder.mkdir()
-    folder.chmod(0o711)
-    port, admin, log = free_port(), free_port(), folder / "sidecar.out"
-    with EmbeddedStack(folder / "stores", durable=False) as stores:
-        token, sessions = asyncio.run(_seed(stores.database_url))
-        settings = folder / "sidecar.yaml"
-        settings.write_text(
-            json.dumps(
-                {
-                    "listen": {"address": f"127.0.0.1:{port}"},
-                    "admin": {"address": f"127.0.0.1:{admin}", "token": _ADMIN},
-                    "upstreams": {"app": {"url": f"http://127.0.0.1:{application}"}},
-                    "stores": {
-                        "postgres": {"dsn": stores.database_url},
-                        "redis": {"url": stores.redis_url},
-                    },
-                    "audit": {"sink": f"file:{folder}/audit.jsonl"},
-                    "credentials": {"token_key": _KEY},
-                    "routes": [
-                        {"path": "/ws", "permission": "orders:read", "websocket": {}},
-                    ],
-                }
-            )
-        )
-        command = [sys.executable, "-m", "sidecar", "run", "--config", str(settings)]
-        with running(command, log) as child:
-            wait_until_answers(child, admin, "/readyz", log)
-            yield Sidecar(port, child.pid, admin, token, sessions)
 
 
 async def _cpu(port: int, pid: int, token: str, seconds: float) -> tuple[float, float]:
     """CPU microseconds for a message (one direction), and messages a second."""
-    clients = await connected(port, _CHATTING, _PAYLOAD, token, "/ws")
+    clients = await connected(port, _CHATTING, PAYLOAD, token, "/ws")
     for client in clients:
         client.chat()
     await asyncio.sleep(0.3)
@@ -164,9 +62,9 @@ async def _lags(
     *few, many = sessions
     each = sockets // 2 // len(few)
     by_session = [
-        await connected(proxy.port, each, _PAYLOAD, session.token, "/ws") for session in few
+        await connected(proxy.port, each, PAYLOAD, session.token, "/ws") for session in few
     ]
-    at_once = await connected(proxy.port, sockets // 2, _PAYLOAD, many.token, "/ws")
+    at_once = await connected(proxy.port, sockets // 2, PAYLOAD, many.token, "/ws")
     chatting = asyncio.create_task(_chat(at_once[: sockets // 10]))
     one_by_one: list[float] = []
     async with aiohttp.ClientSession() as http:
@@ -190,7 +88,7 @@ async def _revoke(
     begun = time.time()
     async with http.delete(
         f"http://127.0.0.1:{proxy.admin}/admin/v1/tenants/demo/sessions/{session.id}",
-        headers={"Authorization": f"Bearer {_ADMIN}"},
+        headers={"Authorization": f"Bearer {ADMIN}"},
     ) as answer:
         assert answer.status == 200, await answer.text()
     async with asyncio.timeout(20):
@@ -201,30 +99,13 @@ async def _revoke(
 async def _memory(port: int, pid: int, token: str, sockets: int) -> float:
     """KB of the proxy for each idle WebSocket."""
     before = machine.resident_bytes(pid)
-    clients = await connected(port, sockets, _PAYLOAD, token, "/ws")
+    clients = await connected(port, sockets, PAYLOAD, token, "/ws")
     await asyncio.sleep(1.0)
     after = machine.resident_bytes(pid)
     for client in clients:
         client.transport.abort()
     await asyncio.sleep(1.0)
     return (after - before) / sockets / 1024
-
-
-@contextmanager
-def _nginx(folder: Path, application: int) -> Iterator[tuple[int, int]]:
-    port = free_port()
-    servers = _NGINX.format(port=port, upstream=application)
-    with nginx.served(folder / "nginx", servers, port, path="/readyz") as pid:
-        yield port, pid
-
-
-@contextmanager
-def _plain(folder: Path, application: int) -> Iterator[tuple[int, int]]:
-    port, log = free_port(), folder / "plain.out"
-    command = [sys.executable, "-m", "perf.websockets.plain", str(port), str(application)]
-    with running(command, log) as child:
-        wait_until_answers(child, port, "/readyz", log)
-        yield port, child.pid
 
 
 def _compare(proxies: dict[str, tuple[int, int, str]], rounds: int, seconds: float) -> None:
@@ -261,7 +142,7 @@ def main() -> None:
         folder.chmod(0o711)
         ours = stack.enter_context(sidecar(folder / "sidecar", application))
         proxies = {"sidecar": (ours.port, ours.pid, ours.token)}
-        for other, started in (("nginx", _nginx), ("aiohttp", _plain)):
+        for other, started in (("nginx", nginx_relay), ("aiohttp", plain_relay)):
             try:
                 proxies[other] = (*stack.enter_context(started(folder, application)), "")
             except AbsentError as absent:

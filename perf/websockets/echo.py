@@ -12,9 +12,11 @@ from typing import cast
 
 import uvloop
 
-from sidecar.relay.closing import TEXT, frame
+from sidecar.relay.closing import PONG, TEXT, frame
 from sidecar.relay.handshake import accept_key
 
+# Opened at once.
+_BATCH = 32
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 _SWITCHED = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -54,7 +56,7 @@ class Upstream(asyncio.Protocol):
 class Client(asyncio.Protocol):
     """Sends a message, waits for the answer, sends the next; counts."""
 
-    payload: int
+    payload: bytes
     token: str
     path: str
     messages: int = 0
@@ -69,7 +71,7 @@ class Client(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         self._left = 0
-        self._message = frame(TEXT, b"x" * self.payload, b"mask")
+        self._message = frame(TEXT, self.payload, b"mask")
         self._size = len(self._message) - 4
         token = f"Authorization: Bearer {self.token}\r\n" if self.token else ""
         self.transport.write(
@@ -84,6 +86,10 @@ class Client(asyncio.Protocol):
         if not self.opened.is_set():
             assert data.startswith(b"HTTP/1.1 101 "), data
             self.opened.set()
+            return
+        if data[0] == 0x89 and not self.is_chatting:
+            # Who sends nothing is asked now and then whether it is still there.
+            self.transport.write(frame(PONG, data[2:], b"mask"))
             return
         if data[0] == 0x88:
             self.closed_at = time.time()
@@ -107,18 +113,29 @@ class Client(asyncio.Protocol):
         self.transport.write(self._message)
 
 
-async def connected(port: int, number: int, payload: int, token: str, path: str) -> list[Client]:
-    """So many clients, each with its WebSocket."""
-    loop = asyncio.get_running_loop()
+async def connected(
+    port: int, number: int, payload: int, token: str, path: str, text: bytes | None = None
+) -> list[Client]:
+    """So many clients, each with its WebSocket.
+
+    Args:
+        payload: bytes of each message, as of the application's.
+        text: what they send; None for anything of that length.
+    """
+    sent = b"x" * payload if text is None else text
+    assert len(sent) == payload, "the application counts messages by their size"
     made: list[Client] = []
-    for _ in range(number):
-        _, client = await loop.create_connection(
-            lambda: Client(payload, token, path), "127.0.0.1", port
-        )
-        made.append(client)
-        async with asyncio.timeout(10):
-            await client.opened.wait()
+    for begin in range(0, number, _BATCH):
+        batch = range(min(_BATCH, number - begin))
+        made += await asyncio.gather(*(_opened(port, Client(sent, token, path)) for _ in batch))
     return made
+
+
+async def _opened(port: int, client: Client) -> Client:
+    await asyncio.get_running_loop().create_connection(lambda: client, "127.0.0.1", port)
+    async with asyncio.timeout(20):
+        await client.opened.wait()
+    return client
 
 
 async def _serve(port: int, payload: int) -> None:

@@ -10,7 +10,8 @@ from aiohttp import WSMsgType, web
 
 def _application(upstream: int) -> web.Application:
     async def opened(app: web.Application) -> None:
-        app["session"] = aiohttp.ClientSession()
+        # By default it makes no more than 100 connections.
+        app["session"] = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
 
     async def relay(request: web.Request) -> web.WebSocketResponse:
         client = web.WebSocketResponse(compress=False)
