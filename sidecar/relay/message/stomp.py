@@ -4,9 +4,13 @@ A message holds exactly one frame, or line ends alone (a heart-beat). The type o
 command, its topic the destination; pointers lead to headers (``/headers/receipt``) and, where
 `content-type` is JSON, into the body (``/body/order/id``).
 
-Brokers of several versions read differently, so refused are: headers given twice or in other case
-than the standard's, spaces around names and values, a colon or an escape in a header that decides,
-a body whose length is not the one announced, NUL in a body without length, and any frame in parts.
+Brokers of several versions and languages read differently, so refused are: carriage returns (one
+that ends lines at LF alone takes the second of LF CR LF for a line of the head, one of 1.1 keeps
+the CR in the value; the clients in use send LF alone) and what else some take for the end of a line
+or trim away, names of headers with anything but letters, digits, ``-``, ``_`` and ``.``, headers
+given twice or in other case than the standard's, white space around values, a colon or an escape in
+a header that decides, a body whose length is not the one announced, NUL in a body without length,
+and any frame in parts.
 """
 
 import re
@@ -50,7 +54,10 @@ _OF_SUBSCRIBE: Final = frozenset(
     {"ack", "content-length", "destination", "id", "receipt", "selector"}
 )
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
-_LINE_ENDS: Final = re.compile(rb"(?:\r?\n)*")
+_LINE_ENDS: Final = re.compile(rb"\n*")
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
+# Ends of lines to somebody (Python's `splitlines`, JavaScript's `^`), or trimmed as space (Java).
+_CONTROLS: Final = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 # No other encoding: an application that honours it would read another body than we do.
 _JSON: Final = re.compile(r'application/json(?:; ?charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
 _ONE_READING: Final = re.compile(r"[^\n\r\0\\:]*")
@@ -124,26 +131,22 @@ class StompReader:
 
     def _frame(self, payload: bytes) -> tuple[str, dict[str, str], bytes]:
         """Command, headers, body."""
-        end, gap = _end_of_head(payload)
+        end = payload.find(b"\n\n")
+        if end < 0:
+            raise UnreadableError("a frame without an end")
         try:
-            lines = payload[:end].decode("utf-8").replace("\r\n", "\n").split("\n")
+            head = payload[:end].decode("utf-8")
         except UnicodeDecodeError as error:
             raise UnreadableError("the head is no UTF-8") from error
-        command = lines[0]
-        if len(lines) - 1 > self._most:
+        if _CONTROLS.search(head) is not None:
+            raise UnreadableError("a control character")
+        command, *lines = head.split("\n")
+        if len(lines) > self._most:
             raise UnreadableError(f"more than {self._most} headers")
-        headers, names = _headers(lines[1:], escaped=command not in _UNESCAPED)
+        headers, names = _headers(lines, escaped=command not in _UNESCAPED)
         if command == "SUBSCRIBE" and not names <= self._of_subscribe:
             raise UnreadableError("a header that may mean another destination")
-        return command, headers, _body(payload, end + gap, headers.get("content-length"))
-
-
-def _end_of_head(payload: bytes) -> tuple[int, int]:
-    """Where the head ends, and how long the empty line after it is."""
-    found = re.search(rb"\r?\n\r?\n", payload)
-    if found is None:
-        raise UnreadableError("a frame without an end")
-    return found.start(), found.end() - found.start()
+        return command, headers, _body(payload, end + 2, headers.get("content-length"))
 
 
 def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, str], set[str]]:
@@ -152,13 +155,16 @@ def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, str], set[st
     seen: set[str] = set()
     for line in lines:
         name, colon, value = line.partition(":")
-        folded = name.casefold()
-        if not name or not colon or "\r" in line or "\0" in line or "\\" in name:
+        folded = name.lower()
+        if not colon or _NAME.fullmatch(name) is None:
             raise UnreadableError("no header")
         if folded in seen or (folded in _STANDARD and name != folded):
             raise UnreadableError("a header twice, or in other case")
-        if name != name.strip() or value != value.strip():
-            raise UnreadableError("white space around a header")
+        if value != value.strip():
+            raise UnreadableError("white space around a value")
+        if folded in _STANDARD and not value.isprintable():
+            # JavaScript trims U+FEFF away, others U+200B.
+            raise UnreadableError("what nobody sees in a header that decides")
         seen.add(folded)
         if _ONE_READING.fullmatch(value):
             headers[name] = value

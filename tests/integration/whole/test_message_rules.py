@@ -205,6 +205,27 @@ async def test_stomp_is_told_in_stomp_and_ended(start: Start) -> None:
         assert echo.got == [frame_text]
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        "\r\ndestination:/shops/2\n",
+        "\ufeffdestination:/shops/2\n",
+        "x:y\u2028destination:/shops/2\n",
+    ],
+    ids=["mixed-line-ends", "byte-order-mark", "line-separator"],
+)
+async def test_a_destination_that_only_others_see_goes_nowhere(start: Start, between: str) -> None:
+    """Brokers that split lines at LF alone, or trim names, read the second destination."""
+    async with (
+        relayed(start) as (whole, echo),
+        connected(whole, "bob", "/stomp/1", protocols=["v12.stomp"]) as socket,
+    ):
+        answer = await said(socket, f"SEND\ndestination:/shops/1\n{between}\nx\0")
+        assert answer.startswith("ERROR\nmessage:unreadable-message\n")
+        assert await ended(socket) == 4400
+        assert echo.got == []
+
+
 async def test_a_hook_reads_what_nobody_else_can(start: Start) -> None:
     async with relayed(start) as (whole, echo):
         async with connected(whole, "bob", "/hook/1") as socket:
