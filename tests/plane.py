@@ -156,6 +156,37 @@ def replying(*answers: bytes) -> tuple[Serve, list[tuple[bytes, bytes]]]:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+class Holding:
+    """An upstream that answers `OK` once `gate` is set; `asked` is, when a request came.
+
+    Args:
+        target: beginning of the targets that are held back; others are answered at once.
+    """
+
+    def __init__(self, target: str = "/") -> None:
+        self.gate = asyncio.Event()
+        self.asked = asyncio.Event()
+        self._held = f" {target}".encode()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, _ = await read_request(reader)
+            self.asked.set()
+            if self._held in head.partition(b"\r\n")[0]:
+                await self.gate.wait()
+            writer.write(OK)
+            await writer.drain()
+
+
+async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An upstream that answers with 100 MB as soon as it has read a head."""
+    await read_head(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+    for _ in range(1000):
+        writer.write(b"x" * 100_000)
+        await writer.drain()
+
+
 @dataclass
 class Response:
     """A response as a strict client reads it."""

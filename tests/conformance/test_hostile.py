@@ -18,6 +18,7 @@ from sidecar.model.reason import Reason
 from sidecar.settings.schema import Deadlines, Limits, Listen, RouteRule, Upstream
 from tests.plane import (
     OK,
+    Holding,
     Plane,
     RawClient,
     ScriptedUpstream,
@@ -319,17 +320,9 @@ async def test_who_reads_next_to_nothing_is_reset() -> None:
 
 async def test_memory_for_all_clients_together_is_bounded() -> None:
     """Those who hold most are cut, with 503 where nothing was answered; others are served."""
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head, _ = await read_request(reader)
-            if b"/slow" in head:
-                await gate.wait()
-            writer.write(OK)
-
+    held = Holding("/slow")
     limits = Limits(buffered_bytes=1_048_576)
-    async with attacked(Listen(limits=limits), ScriptedUpstream(serve)) as plane:
+    async with attacked(Listen(limits=limits), ScriptedUpstream(held)) as plane:
         good = await plane.client()
         greedy = [await plane.client() for _ in range(40)]
         for client in greedy:
@@ -338,7 +331,7 @@ async def test_memory_for_all_clients_together_is_bounded() -> None:
         await plane.until(lambda: len(plane.ended) >= plane.server.budget.shed)
         assert plane.server.budget.used_bytes <= 1_048_576
         assert (await good.get("/good")).status == 200
-        gate.set()
+        held.gate.set()
         answers = [await client.response() for client in greedy]
         refused = [answer for answer in answers if answer.status == 503]
         assert len(refused) == plane.server.budget.shed
@@ -350,18 +343,10 @@ async def test_memory_for_all_clients_together_is_bounded() -> None:
 
 async def test_early_bodies_count_as_memory_of_all_clients() -> None:
     """What was read of bodies before there is a connection to send them on."""
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head, _ = await read_request(reader)
-            if b"/slow" in head:
-                await gate.wait()
-            writer.write(OK)
-
+    held = Holding("/slow")
     limits = Limits(buffered_bytes=1_048_576)
     settings = Upstream(url="", connections=1, queue_seconds=30.0)
-    async with attacked(Listen(limits=limits), ScriptedUpstream(serve), upstream=settings) as plane:
+    async with attacked(Listen(limits=limits), ScriptedUpstream(held), upstream=settings) as plane:
         first = await plane.client()
         await first.send(request("/slow"))
         await plane.until(lambda: plane.pool.idle == 0)
@@ -370,7 +355,7 @@ async def test_early_bodies_count_as_memory_of_all_clients() -> None:
             client.writer.write(request("/", "Content-Length: 200000", method="POST"))
             client.writer.write(b"x" * 200_000)
         await plane.until(lambda: plane.server.budget.shed > 0)
-        gate.set()
+        held.gate.set()
         statuses = [(await client.response()).status for client in uploads]
         assert set(statuses) == {200, 503}
         assert (await first.response()).status == 200

@@ -10,9 +10,11 @@ from sidecar.model.reason import Reason
 from sidecar.settings.schema import Deadlines, Limits, Listen, RouteRule, Upstream
 from tests.plane import (
     OK,
+    Holding,
     Plane,
     RawClient,
     ScriptedUpstream,
+    endless,
     read_head,
     read_request,
     replying,
@@ -291,18 +293,10 @@ async def test_idle_upstream_connections_are_closed() -> None:
 
 
 async def test_waiting_for_a_connection_is_bounded_in_time_and_number() -> None:
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_request(reader)
-            await gate.wait()
-            writer.write(OK)
-            await writer.drain()
-
+    held = Holding()
     settings = Upstream(url="", connections=1, queue=1, queue_seconds=0.3)
     async with (
-        ScriptedUpstream(serve) as upstream,
+        ScriptedUpstream(held) as upstream,
         running_plane(upstream.url, upstream=settings) as plane,
     ):
         first, second, third = [await plane.client() for _ in range(3)]
@@ -317,7 +311,7 @@ async def test_waiting_for_a_connection_is_bounded_in_time_and_number() -> None:
         assert (late.status, late.json()["reason"]) == (503, Reason.OVERLOADED)
         await second.send(request("/"))
         await plane.until(lambda: plane.pool.statistics.waited == 2)
-        gate.set()
+        held.gate.set()
         assert (await first.response()).status == 200
         assert (await second.response()).status == 200, "the next in the queue is served"
         assert upstream.connections == 1
@@ -326,18 +320,10 @@ async def test_waiting_for_a_connection_is_bounded_in_time_and_number() -> None:
 
 
 async def test_a_client_that_leaves_the_queue_leaves_no_trace() -> None:
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_request(reader)
-            await gate.wait()
-            writer.write(OK)
-            await writer.drain()
-
+    held = Holding()
     settings = Upstream(url="", connections=1)
     async with (
-        ScriptedUpstream(serve) as upstream,
+        ScriptedUpstream(held) as upstream,
         running_plane(upstream.url, upstream=settings) as plane,
     ):
         first, second, third = [await plane.client() for _ in range(3)]
@@ -348,7 +334,7 @@ async def test_a_client_that_leaves_the_queue_leaves_no_trace() -> None:
         await plane.until(lambda: plane.pool.statistics.waited == 2)
         second.reset()
         await plane.until(lambda: len(plane.ended) == 1)
-        gate.set()
+        held.gate.set()
         assert (await first.response()).status == 200
         assert (await third.response()).status == 200
         first.close()
@@ -438,19 +424,12 @@ async def test_idle_clients_are_closed() -> None:
 
 
 async def test_a_client_that_does_not_read_is_reset() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-        for _ in range(100):
-            writer.write(b"x" * 1_000_000)
-            await writer.drain()
-
     listen = Listen(
         limits=Limits(slowest_download_bytes_per_second=10_000_000),
         deadlines=Deadlines(write_stall_seconds=0.1),
     )
     async with (
-        ScriptedUpstream(serve) as upstream,
+        ScriptedUpstream(endless) as upstream,
         running_plane(upstream.url, listen=listen) as plane,
     ):
         client = await plane.client()
@@ -613,17 +592,9 @@ async def test_connections_beyond_the_ceiling_are_closed() -> None:
 
 
 async def test_pipelining_beyond_the_bound_is_not_read() -> None:
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_request(reader)
-            await gate.wait()
-            writer.write(OK)
-            await writer.drain()
-
+    held = Holding()
     async with (
-        ScriptedUpstream(serve) as upstream,
+        ScriptedUpstream(held) as upstream,
         running_plane(upstream.url, listen=Listen(limits=Limits(pipeline_bytes=1000))) as plane,
     ):
         client = await plane.client()
@@ -631,29 +602,21 @@ async def test_pipelining_beyond_the_bound_is_not_read() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await client.writer.drain()
-        gate.set()
+        held.gate.set()
         for _ in range(2_000):
             assert (await client.response()).status == 200
         client.close()
 
 
 async def test_draining_finishes_what_is_in_flight() -> None:
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_request(reader)
-            await gate.wait()
-            writer.write(OK)
-            await writer.drain()
-
-    async with ScriptedUpstream(serve) as upstream, running_plane(upstream.url) as plane:
+    held = Holding()
+    async with ScriptedUpstream(held) as upstream, running_plane(upstream.url) as plane:
         busy, idle = await plane.client(), await plane.client()
         await busy.send(request("/"))
         await plane.until(lambda: plane.pool.size == 1 and plane.server.open_connections == 2)
         plane.server.pre_shutdown()
         assert await idle.at_end()
-        gate.set()
+        held.gate.set()
         response = await busy.response()
         assert (response.status, response.fields["connection"]) == (200, "close")
         assert await busy.at_end()

@@ -16,9 +16,11 @@ from sidecar.model.reason import Reason
 from sidecar.settings.schema import Deadlines, Limits, Listen, Upstream
 from tests.plane import (
     OK,
+    Holding,
     Plane,
     RawClient,
     ScriptedUpstream,
+    endless,
     read_head,
     read_request,
     replying,
@@ -89,15 +91,8 @@ async def _connected(plane: Plane) -> list:  # type: ignore[type-arg]  # of Down
 
 
 async def test_ending_the_request_does_not_lift_the_deadline_of_a_stalled_client() -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_head(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
-        for _ in range(1000):
-            writer.write(b"x" * 100_000)
-            await writer.drain()
-
     async with (
-        ScriptedUpstream(serve) as upstream,
+        ScriptedUpstream(endless) as upstream,
         running_plane(upstream.url, listen=QUICK) as plane,
     ):
         client = await deaf_client(plane)
@@ -193,18 +188,10 @@ async def test_a_connection_with_an_unread_request_is_not_used_again() -> None:
 
 
 async def test_those_who_left_the_queue_leave_their_places() -> None:
-    gate = asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            await read_request(reader)
-            await gate.wait()
-            writer.write(OK)
-            await writer.drain()
-
+    held = Holding()
     settings = Upstream(url="", connections=1, queue=2)
     async with (
-        ScriptedUpstream(serve) as upstream,
+        ScriptedUpstream(held) as upstream,
         running_plane(upstream.url, upstream=settings) as plane,
     ):
         first = await plane.client()
@@ -219,7 +206,7 @@ async def test_those_who_left_the_queue_leave_their_places() -> None:
         honest = await plane.client()
         await honest.send(request("/"))
         await plane.until(lambda: plane.pool.statistics.waited == 5)
-        gate.set()
+        held.gate.set()
         assert (await first.response()).status == 200
         assert (await honest.response()).status == 200
         first.close()

@@ -19,7 +19,7 @@ import pytest
 
 from sidecar.embedded import EmbeddedStack
 from tests.certificates import Authority
-from tests.plane import OK, ScriptedUpstream, read_request, replying
+from tests.plane import OK, Holding, ScriptedUpstream, replying
 from tests.tls_clients import trusting
 
 
@@ -210,19 +210,11 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(start: Start) -> 
 
 
 async def test_what_is_in_flight_finishes(start: Start) -> None:
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        asked.set()
-        await go_on.wait()
-        writer.write(OK)
-        await writer.drain()
-
-    async with ScriptedUpstream(serve) as upstream, start(upstream.url) as fleet:
+    held = Holding()
+    async with ScriptedUpstream(held) as upstream, start(upstream.url) as fleet:
         async with aiohttp.ClientSession() as session:
             under_way = asyncio.create_task(fleet.get(session))
-            await asked.wait()
+            await held.asked.wait()
             ending = asyncio.create_task(fleet.end(signal.SIGINT))
             # Nobody new is let in, although the end takes its time.
             async with asyncio.timeout(10):
@@ -236,33 +228,25 @@ async def test_what_is_in_flight_finishes(start: Start) -> None:
                     writer.close()
                     await asyncio.sleep(0.05)
             assert (await fleet.admin_text("/readyz"))[0] == 503
-            go_on.set()
+            held.gate.set()
             assert await under_way == 200
         assert await ending == 0
 
 
 async def test_a_signal_to_the_whole_group_hurries_nobody(start: Start) -> None:
     """As systemd sends it: to the supervisor and to each worker."""
-    asked, go_on = asyncio.Event(), asyncio.Event()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        asked.set()
-        await go_on.wait()
-        writer.write(OK)
-        await writer.drain()
-
-    async with ScriptedUpstream(serve) as upstream, start(upstream.url) as fleet:
+    held = Holding()
+    async with ScriptedUpstream(held) as upstream, start(upstream.url) as fleet:
         async with aiohttp.ClientSession() as session:
             under_way = asyncio.create_task(fleet.get(session))
-            await asked.wait()
+            await held.asked.wait()
             for pid in fleet.children():
                 os.kill(pid, signal.SIGTERM)
             ending = asyncio.create_task(fleet.end())
             await fleet.until(lambda: fleet.log.count("what is in flight may finish") == 2)
             await asyncio.sleep(0.2)
             assert not under_way.done()
-            go_on.set()
+            held.gate.set()
             assert await under_way == 200
         assert await ending == 0
 
