@@ -21,8 +21,9 @@ from typing import Any, Final
 from sidecar.relay.gate import Close, Direction, Drop, Kind, Message
 from sidecar.relay.message.call import Call, Calls, Refusals, close_unreadable, first_of, text
 from sidecar.relay.message.document import read_document
+from sidecar.relay.message.operations import Operations
 from sidecar.relay.message.pointer import MISSING
-from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
+from sidecar.relay.message.refusal import WORDS, UnreadableError
 
 SUBSCRIBE: Final = "subscribe"
 NEXT: Final = "next"
@@ -44,20 +45,12 @@ _TYPES: Final[dict[Direction, dict[str, tuple[bool, bool]]]] = {
         "complete": (True, True),
     },
 }
+_ENDS: Final = frozenset({"error", "complete"})
 _KEYS: Final = frozenset({"id", "type", "payload"})
 _OPERATION_KEYS: Final = frozenset({"operationName", "query", "variables", "extensions"})
 # Clients use UUIDs or counters; schemas have shorter names.
 _LONGEST_ID: Final = 64
 _LONGEST_NAME: Final = 128
-# Operations of one connection whose ids are remembered: about 0.2 KB each.
-_MOST_OPERATIONS: Final = 1024
-# PROTOCOL.md: "Subscriber for <id> already exists". 1013 (try again later): a new connection begins
-# anew, and clients connect again by themselves.
-_ID_IN_USE_CODE: Final = 4409
-_TOO_MANY_CODE: Final = 1013
-
-# Its name, and the digest of its document.
-_Operation = tuple[str | None, str]
 
 
 class GraphqlReader:
@@ -68,15 +61,11 @@ class GraphqlReader:
         follows: whether rules ask which operation the upstream's messages belong to.
     """
 
-    __slots__ = ("_depth", "_follows", "_known", "_operations")
+    __slots__ = ("_depth", "_operations")
 
     def __init__(self, depth: int, *, follows: bool) -> None:
         self._depth = depth
-        self._follows = follows
-        # Id -> name and document; also of those that the client ended.
-        self._operations: dict[str, _Operation] = {}
-        # Few operations under many ids: each is kept once.
-        self._known: dict[_Operation, _Operation] = {}
+        self._operations = Operations() if follows else None
 
     def read(self, direction: Direction, kind: Kind, payload: bytes) -> Calls:
         """One call."""
@@ -94,23 +83,24 @@ class GraphqlReader:
             raise UnreadableError("an id where there is none, or none where there is one")
         if type_name == SUBSCRIBE:
             return (self._subscribe(document, id_value),)
-        if type_name == NEXT and self._follows:
-            topic, digest = self._operation(id_value)
+        if type_name == NEXT and self._operations is not None:
+            topic, digest = self._operations.find(id_value)
             return (Call(NEXT, topic, document, id_value, digest=digest),)
         return (Call(type_name, None, document, id_value, is_control=is_control),)
 
     def allowed(self, direction: Direction, calls: Calls) -> None:
-        """Remember which operation an id stands for; forget it when the upstream is done."""
-        if not self._follows:
+        """Remember which operation an id stands for."""
+        operations = self._operations
+        if operations is None:
             return
         for call in calls:
             if call.type == SUBSCRIBE:
-                operation = (call.topic, call.digest)
-                self._operations[call.id] = self._known.setdefault(operation, operation)
-            elif direction is Direction.SERVER and call.type in {"error", "complete"}:
-                self._operations.pop(call.id, None)
-                if not self._operations:
-                    self._known.clear()
+                operations.begun(call.id, (call.topic, call.digest))
+            elif call.type in _ENDS:
+                if direction is Direction.CLIENT:
+                    operations.ended_by_client(call.id)
+                else:
+                    operations.ended_by_server(call.id)
 
     def refused(self, calls: Calls, refusals: Refusals) -> Drop | Close:
         """An `error` message for the operation, which is then over."""
@@ -146,32 +136,9 @@ class GraphqlReader:
         if extensions and not _only_repeats(extensions, digest):
             # Something may stand there that an upstream runs instead of the document.
             digest = ""
-        if self._follows:
-            self._check_id(id_value, (name or None, digest))
+        if self._operations is not None:
+            self._operations.check(id_value, (name or None, digest))
         return Call(SUBSCRIBE, name or None, document, id_value, digest=digest)
-
-    def _check_id(self, id_value: str, operation: _Operation) -> None:
-        former = self._operations.get(id_value)
-        if former is None and len(self._operations) >= _MOST_OPERATIONS:
-            raise UnreadableError(
-                "too many operations on one connection",
-                refusal=Refusal.UNKNOWN_OPERATION,
-                close_code=_TOO_MANY_CODE,
-            )
-        if former is not None and former != operation:
-            raise UnreadableError(
-                "the id stood for another operation",
-                refusal=Refusal.UNKNOWN_OPERATION,
-                close_code=_ID_IN_USE_CODE,
-            )
-
-    def _operation(self, id_value: str) -> _Operation:
-        operation = self._operations.get(id_value)
-        if operation is None:
-            raise UnreadableError(
-                "no such operation was let through", refusal=Refusal.UNKNOWN_OPERATION
-            )
-        return operation
 
 
 def _is_id(value: Any) -> bool:

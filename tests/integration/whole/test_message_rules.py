@@ -66,6 +66,17 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
                    "documents": [hashlib.sha256(DOCUMENT.encode()).hexdigest()]}],
     },
 }  # fmt: skip
+NAMED: Final = {name: f"query {name} {{ orders {{ id }} }}" for name in ("Mine", "All")}
+MESSAGES["answers"] = {
+    "protocol": "graphql-transport-ws",
+    "rules": [
+        *({"type": "subscribe", "topic": name, "access": "route",
+           "documents": [hashlib.sha256(document.encode()).hexdigest()]}
+          for name, document in NAMED.items()),
+        {"type": "next", "direction": "server", "topic": "All", "permission": "orders:create"},
+        {"type": "next", "direction": "server", "topic": "Mine", "access": "route"},
+    ],
+}  # fmt: skip
 ROUTES: Final[list[dict[str, Any]]] = [
     {"path": f"/{name}/{{shop}}", "access": "authenticated", "websocket": {"messages": messages}}
     for name, messages in MESSAGES.items()
@@ -73,7 +84,7 @@ ROUTES: Final[list[dict[str, Any]]] = [
 
 
 class Echo:
-    """An application that repeats what it gets.
+    """An application that repeats what it gets; of GraphQL, what a `ping` asks it to say.
 
     Attributes:
         got: what it got, in order.
@@ -88,7 +99,10 @@ class Echo:
         async for message in socket:
             if message.type is WSMsgType.TEXT:
                 self.got.append(message.data)
-                await socket.send_str(message.data)
+                if not request.path.startswith("/answers/"):
+                    await socket.send_str(message.data)
+                elif message.json()["type"] == "ping":
+                    await socket.send_json(message.json()["payload"])
         return socket
 
 
@@ -255,6 +269,32 @@ async def test_graphql_by_document_and_subprotocol(start: Start) -> None:
             await socket.send_str(fine)
             assert await ended(socket) == 4406
         assert echo.got == [fine]
+
+
+async def test_answers_of_one_operation_never_pass_as_those_of_another(start: Start) -> None:
+    """The upstream ends the first run under an id while the second goes on."""
+    begin = {
+        name: json.dumps({"id": "1", "type": "subscribe",
+                          "payload": {"operationName": name, "query": document}})
+        for name, document in NAMED.items()
+    }  # fmt: skip
+    complete = {"id": "1", "type": "complete"}
+    answer = {"id": "1", "type": "next", "payload": {"data": {"orders": [{"id": "9"}]}}}
+    async with (
+        relayed(start) as (whole, echo),
+        connected(whole, "carol", "/answers/1", protocols=["graphql-transport-ws"]) as socket,
+    ):
+        for payload in (begin["All"], json.dumps(complete), begin["All"]):
+            await socket.send_str(payload)
+        await socket.send_json({"type": "ping", "payload": answer})
+        # What comes is what follows the answer, which carol may not read.
+        ended_once = json.dumps({"type": "ping", "payload": complete})
+        assert json.loads(await said(socket, ended_once)) == complete
+        await socket.send_str(begin["Mine"])
+        await socket.send_json({"type": "ping", "payload": answer})
+        assert await ended(socket) == 4409
+        assert begin["All"] in echo.got
+        assert begin["Mine"] not in echo.got
 
 
 async def test_nothing_is_compressed_where_messages_are_read(start: Start) -> None:
