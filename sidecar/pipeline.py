@@ -324,7 +324,7 @@ def _scheme(asker: Asker) -> str:
     """How the client speaks to the first of us and the proxies before us."""
     peer = asker.peer
     if peer.is_trusted:
-        told = asker.head.first.get(b"x-forwarded-proto", b"").lower()
+        told = (asker.head.value(b"x-forwarded-proto") or b"").lower()
         if told in _SCHEMES:
             return _SCHEMES[told]
     return peer.scheme

@@ -43,8 +43,7 @@ def head_of(path: str, field: tuple[bytes, bytes]) -> RequestHead:
     head = RequestHead()
     head.method, head.host, head.path = "GET", "app.example", path
     head.upgrade = None
-    head.first = {b"host": b"app.example", b"accept": b"*/*", field[0]: field[1]}
-    head.repeated = {}
+    head.set_fields(((b"host", b"app.example"), (b"accept", b"*/*"), field))
     return head
 
 

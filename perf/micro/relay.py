@@ -7,8 +7,8 @@ of ours is measured in turns with it: the ratio of both is what can be compared 
 and between busy and quiet moments of one.
 
 Run: python -m perf.micro.relay [--profile] [--rounds N]
-To count instructions, run it twice with different numbers and take the difference:
-valgrind --tool=none|callgrind or perf stat, python -m perf.micro.relay --count 3000
+To count instructions, run it under `valgrind --tool=callgrind` with `--count N` twice, with
+different numbers, and divide the difference of both sums ("Collected") by that of the numbers.
 """
 
 import asyncio

@@ -59,8 +59,9 @@ class Asked:
     def __init__(self, token: str) -> None:
         head = RequestHead()
         head.method, head.host, head.path = "GET", "app.example", "/things"
-        head.first = {b"host": b"app.example", b"authorization": b"Bearer " + token.encode()}
-        head.repeated = {}
+        head.set_fields(
+            ((b"host", b"app.example"), (b"authorization", b"Bearer " + token.encode()))
+        )
         head.upgrade = None
         self.head = head
         self.answered: asyncio.Future[Permit | Denial] = asyncio.Future()

@@ -37,13 +37,7 @@ def _credential_of(request: web.Request) -> RequestHead:
     """The request's credential as it came to us; it was accepted already."""
     head = RequestHead()
     head.upgrade = None
-    head.first, head.repeated = {}, {}
-    for name, value in request.raw_headers:
-        lower = name.lower()
-        if lower in head.first:
-            head.repeated.setdefault(lower, [head.first[lower]]).append(value)
-        else:
-            head.first[lower] = value
-    authority = read_authority(head.first.get(b"host", b""))
+    head.set_fields(request.raw_headers)
+    authority = read_authority(head.value(b"host") or b"")
     head.host = "" if authority is None else authority[0]
     return head

@@ -74,8 +74,8 @@ class CredentialRules:
         return self._find_in_fields(head)
 
     def _find_in_fields(self, head: RequestHead) -> SessionNeed | TokenNeed | Denial:
-        authorization = head.first.get(b"authorization")
-        if self._cookie is not None and b"cookie" in head.first:
+        authorization = head.value(b"authorization")
+        if self._cookie is not None and b"cookie" in head.names.places:
             cookies = _cookies_named(self._cookie, head)
             if cookies:
                 if len(cookies) > 1 or authorization is not None:
@@ -83,7 +83,7 @@ class CredentialRules:
                 return self._session(cookies[0])
         if authorization is None:
             return Denial(Reason.NO_CREDENTIAL, "neither an Authorization field nor our cookie")
-        if b"authorization" in head.repeated:
+        if b"authorization" in head.names.repeated:
             return Denial(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
         return self._bearer(authorization)
 
@@ -141,7 +141,7 @@ class CredentialRules:
         upgrade = head.upgrade
         if upgrade is not None and upgrade.ticket:
             return False
-        if self._cookie is not None and b"cookie" in head.first:
+        if self._cookie is not None and b"cookie" in head.names.places:
             return bool(_cookies_named(self._cookie, head))
         if evidence is Evidence.TOKEN or certificate is None:
             return False
@@ -220,9 +220,8 @@ def _cookies_named(name: bytes, head: RequestHead) -> list[bytes]:
 
     Blanks around the name are no part of it, for us as for the parsers behind us.
     """
-    values = head.repeated.get(b"cookie") or [head.first[b"cookie"]]
     found = []
-    for value in values:
+    for value in head.values(b"cookie"):
         if name in value:
             for pair in value.split(b";"):
                 key, _, content = pair.partition(b"=")

@@ -186,8 +186,8 @@ def _shown(denial: Denial) -> str:
 
 def _wants_page(head: RequestHead) -> bool:
     """Whether a person's browser is navigating (Fetch Metadata, or Accept asks for HTML)."""
-    mode = head.first.get(b"sec-fetch-mode")
+    mode = head.value(b"sec-fetch-mode")
     if mode is not None:
         return mode == b"navigate"
-    accept = head.first.get(b"accept", b"")
+    accept = head.value(b"accept") or b""
     return accept.startswith(b"text/html")

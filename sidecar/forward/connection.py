@@ -236,9 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._searched = 0
         try:
             answer = self._pool.reader.read(data[: end + 4])
-            length = response_length(
-                exchange.head.method, answer.status, answer.minor, answer.first, answer.repeated
-            )
+            length = response_length(exchange.head.method, answer.status, answer.minor, answer)
         except UpstreamMalformedError:
             self._break(exchange, Reason.UPSTREAM_MALFORMED)
             return
@@ -269,21 +267,21 @@ class UpstreamConnection(asyncio.Protocol):
             self._read_head(exchange, rest)
 
     def _begin_body(self, answer: ResponseHead, length: int | None) -> BodyReader:
-        first = answer.first
         self._reusable = answer.minor == 1 and length != UNTIL_CLOSE
+        of_message = answer.names.of_message
         if length == 0 and (
-            b"transfer-encoding" in first or first.get(b"content-length", b"0") != b"0"
+            b"transfer-encoding" in of_message or (answer.value(b"content-length") or b"0") != b"0"
         ):
             # A body is announced where there is none (HEAD, 304). Should it come all the same, it
             # must not be the next response.
             self._reusable = False
-        elif b"connection" in answer.first:
-            options = tokens(answer.repeated.get(b"connection") or [answer.first[b"connection"]])
+        elif b"connection" in of_message:
+            options = tokens(answer.values(b"connection"))
             self._reusable = length != UNTIL_CLOSE and (
                 b"close" not in options and (answer.minor == 1 or b"keep-alive" in options)
             )
-        if b"keep-alive" in first:
-            kept = kept_seconds(first[b"keep-alive"]) - _KEPT_MARGIN_SECONDS
+        if b"keep-alive" in of_message:
+            kept = kept_seconds(answer.value(b"keep-alive") or b"") - _KEPT_MARGIN_SECONDS
             self.idle_seconds = min(self._pool.settings.idle_seconds, kept)
             self._reusable = self._reusable and kept > 0
         body: BodyReader

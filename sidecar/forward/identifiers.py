@@ -31,8 +31,8 @@ class Identifiers:
 
     def request_id(self, head: RequestHead, peer: Peer) -> bytes:
         """Id of an exchange: that of a trusted proxy, or a new one (24 hexadecimal digits)."""
-        if peer.is_trusted and self._field not in head.repeated:
-            given = head.first.get(self._field)
+        if peer.is_trusted and self._field not in head.names.repeated:
+            given = head.value(self._field)
             if given is not None and _ACCEPTABLE.fullmatch(given):
                 return given
         return b"%b%08x" % (self._process.encode(), self._next() & 0xFFFFFFFF)

@@ -1,15 +1,17 @@
 """The request head as it goes upstream.
 
-Part of the hot path: plain loops, a remembered verdict for each field name, one join. Everything
-about a request that the upstream may believe is written here and nowhere else (PROMISES 3).
+Part of the hot path: which fields go on is remembered for heads with the same names (`lines`).
+Everything about a request that the upstream may believe is written here and nowhere else
+(PROMISES 3).
 """
 
 import re
-from enum import IntEnum
+from collections.abc import Sequence
 from typing import Final
 
 from sidecar.authorize.permit import Permit
-from sidecar.model.head import RequestHead
+from sidecar.forward.lines import Lines, remember
+from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.peer import Peer
 from sidecar.parse.fields import HOP_BY_HOP, OVERRIDES, normal_name, tokens
 from sidecar.settings.schema import Forwarded, Identity
@@ -17,7 +19,8 @@ from sidecar.settings.schema import Forwarded, Identity
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _FORWARDED_FOR: Final = re.compile(rb"[0-9A-Za-z.:,\[\] _-]{1,1024}")
 _FORWARDED_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,255}")
-_MOST_REMEMBERED: Final = 4096
+# A Connection longer than that is not worth to be remembered.
+_LONGEST_CONNECTION: Final = 256
 # Fields between us and our own endpoints; nobody else may send one.
 _INNER: Final = b"sidecar-"
 _PLAIN_CONNECTION: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive"))
@@ -41,12 +44,10 @@ _END_TO_END: Final = frozenset(
 )  # fmt: skip
 
 
-class _Verdict(IntEnum):
-    KEEP = 0
-    DROP = 1
-    CREDENTIAL = 2
-    COOKIE = 3
-    HEARSAY = 4
+# What the fields of a head that go on depend on: their names, what Connection names, where nothing
+# is left of a Cookie, whether the credential goes along, whether the peer is trusted.
+_Kind = tuple[FieldNames, bytes, tuple[int, ...], bool, bool]
+_NOWHERE: Final[tuple[int, ...]] = ()
 
 
 class RequestFields:
@@ -71,15 +72,16 @@ class RequestFields:
         if forwarded.traceparent == "off":
             written.append("Tracestate")
         self._dropped = HOP_BY_HOP | OVERRIDES | {normal_name(name.encode()) for name in written}
-        self._verdicts: dict[bytes, _Verdict] = {}
+        self._lines: dict[_Kind, Lines] = {}
         self._cookie = (
             re.compile(rb"(?:^|;)[ \t]*" + re.escape(cookie.encode()) + rb"[ \t]*=[^;]*")
             if cookie
             else None
         )
         self._cookie_name = cookie.encode()
-        self._request_id = forwarded.request_id.encode()
-        self._traceparent = forwarded.traceparent
+        self._request_id = forwarded.request_id.encode() + b": "
+        self._writes_trace = forwarded.traceparent != "off"
+        self._keeps_trace = forwarded.traceparent == "keep"
 
     def compose(
         self,
@@ -103,98 +105,116 @@ class RequestFields:
             trace: a traceparent to use where the client's is absent or not to be kept.
             host: Host to send, or None for the client's.
         """
-        parts = [head.method.encode(), b" ", head.target, b" HTTP/1.1\r\nHost: "]
-        parts.append(head.authority if host is None else host)
-        parts.append(b"\r\n")
-        verdicts = self._verdicts
-        keep_credential = permit.route.forward_credential
-        for lower, name, value in self._fields_of(head):
-            verdict = verdicts.get(lower)
-            if verdict is None:
-                verdict = self._judge(lower)
-            if verdict:
-                if verdict is _Verdict.DROP:
-                    continue
-                if verdict is _Verdict.HEARSAY:
-                    if not peer.is_trusted:
-                        continue
-                elif not keep_credential:
-                    if verdict is _Verdict.CREDENTIAL:
-                        continue
-                    value = self._without_our_cookie(value)  # noqa: PLW2901 - the rest of the cookies
-                    if not value:
-                        continue
-            parts += (name, b": ", value, b"\r\n")
-        parts.append(identity)
-        if head.body_length is None:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-        elif head.body_length or b"content-length" in head.first:
-            parts.append(b"Content-Length: %d\r\n" % head.body_length)
-        if head.expects_continue:
-            parts.append(b"Expect: 100-continue\r\n")
+        names, contents = head.names, head.contents
+        places = names.places
+        named, emptied = b"", _NOWHERE
+        if b"connection" in places:
+            named = _named_by_connection(head)
+        keeps_credential = permit.route.forward_credential
+        if self._cookie is not None and b"cookie" in places and not keeps_credential:
+            contents, emptied = self._without_our_cookie(head)
+        kind = (names, named, emptied, keeps_credential, peer.is_trusted)
+        lines = self._lines.get(kind) or self._choose(kind)
+        parts = [
+            head.method.encode(),
+            b" ",
+            head.target,
+            b" HTTP/1.1\r\nHost: ",
+            head.authority if host is None else host,
+            b"\r\n",
+            lines.pattern % lines.pick(contents),
+            identity,
+        ]
+        if head.body_length != 0 or names.of_message:
+            _append_framing(parts, head)
         if peer.is_trusted:
-            self._append_forwarded(parts, head, peer)
+            _append_forwarded(parts, head, peer)
+        elif head.authority:
+            parts += (peer.forwarded, b"X-Forwarded-Host: ", head.authority, b"\r\n")
         else:
             parts.append(peer.forwarded)
-            if head.authority:
-                parts += (b"X-Forwarded-Host: ", head.authority, b"\r\n")
-        self._append_trace(parts, head, trace)
-        parts += (self._request_id, b": ", request_id, b"\r\n\r\n")
+        if self._keeps_trace and b"traceparent" in places:
+            trace = _received_trace(head) or trace
+        if self._writes_trace:
+            parts += (b"Traceparent: ", trace, b"\r\n")
+        parts += (self._request_id, request_id, b"\r\n\r\n")
         return b"".join(parts)
 
-    def _judge(self, lower: bytes) -> _Verdict:
-        folded = normal_name(lower)
-        if folded in self._dropped or folded.startswith(_INNER):
-            verdict = _Verdict.DROP
-        elif folded.startswith(b"x-forwarded") or folded in _HEARSAY:
-            verdict = _Verdict.HEARSAY
-        elif folded == b"authorization":
-            verdict = _Verdict.CREDENTIAL
-        elif folded == b"cookie" and self._cookie is not None:
-            verdict = _Verdict.COOKIE
-        else:
-            verdict = _Verdict.KEEP
-        if len(self._verdicts) < _MOST_REMEMBERED:
-            self._verdicts[lower] = verdict
-        return verdict
+    def _choose(self, kind: _Kind) -> Lines:
+        """The fields of heads of this kind that go on. All rules about names are here."""
+        names, connection, emptied, keeps_credential, is_trusted = kind
+        named = {normal_name(name) for name in tokens([connection])} - _END_TO_END
+        going = []
+        for place, lower in enumerate(names.lower):
+            folded = normal_name(lower)
+            if folded in self._dropped or folded.startswith(_INNER) or folded in named:
+                continue
+            if folded.startswith(b"x-forwarded") or folded in _HEARSAY:
+                if not is_trusted:
+                    continue
+            elif folded == b"authorization":
+                if not keeps_credential:
+                    continue
+            elif place in emptied:
+                continue
+            going.append(place)
+        lines = Lines(names, going)
+        if len(connection) > _LONGEST_CONNECTION:
+            return lines
+        return remember(self._lines, kind, names, lines)
 
-    def _fields_of(self, head: RequestHead) -> list[tuple[bytes, bytes, bytes]]:
-        """All fields but those that Connection names (RFC 9110 section 7.6.1)."""
-        connection = head.first.get(b"connection")
-        if connection is None or (
-            connection in _PLAIN_CONNECTION and b"connection" not in head.repeated
-        ):
-            return head.fields
-        named = {normal_name(name) for name in tokens(head.values(b"connection"))} - _END_TO_END
-        return [field for field in head.fields if normal_name(field[0]) not in named]
+    def _without_our_cookie(self, head: RequestHead) -> tuple[Sequence[bytes], tuple[int, ...]]:
+        """The values of all fields, and the places of those Cookies of which nothing is left."""
+        contents, emptied = head.contents, _NOWHERE
+        for place in head.names.repeated.get(b"cookie") or (head.names.places[b"cookie"],):
+            value = contents[place]
+            if self._cookie is None or (value and self._cookie_name not in value):
+                continue
+            rest = self._cookie.sub(b"", value).lstrip(b"; \t")
+            contents = (*contents[:place], rest, *contents[place + 1 :])
+            if not rest:
+                emptied = (*emptied, place)
+        return contents, emptied
 
-    def _without_our_cookie(self, value: bytes) -> bytes:
-        if self._cookie is None or self._cookie_name not in value:
-            return value
-        return self._cookie.sub(b"", value).lstrip(b"; \t")
 
-    @staticmethod
-    def _append_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
-        """Keep what a trusted proxy says and add its own address, where that is well formed."""
-        path = b", ".join(head.values(b"x-forwarded-for"))
-        address = peer.address.encode()
-        if _FORWARDED_FOR.fullmatch(path):
-            address = path + b", " + address
-        scheme = head.first.get(b"x-forwarded-proto", b"").lower()
-        if scheme not in {b"http", b"https", b"ws", b"wss"}:
-            scheme = peer.scheme.encode()
-        host = head.first.get(b"x-forwarded-host", b"")
-        if not _FORWARDED_HOST.fullmatch(host):
-            host = head.authority
-        parts += (b"X-Forwarded-For: ", address, b"\r\nX-Forwarded-Proto: ", scheme, b"\r\n")
-        if host:
-            parts += (b"X-Forwarded-Host: ", host, b"\r\n")
+def _named_by_connection(head: RequestHead) -> bytes:
+    """What Connection says, where that may be the names of fields (RFC 9110 section 7.6.1)."""
+    if b"connection" not in head.names.repeated:
+        value = head.value(b"connection")
+        if value in _PLAIN_CONNECTION:
+            return b""
+    return b",".join(head.values(b"connection"))
 
-    def _append_trace(self, parts: list[bytes], head: RequestHead, trace: bytes) -> None:
-        if self._traceparent == "off":
-            return
-        if self._traceparent == "keep" and b"traceparent" not in head.repeated:
-            received = head.first.get(b"traceparent")
-            if received is not None and _TRACEPARENT.fullmatch(received):
-                trace = received
-        parts += (b"Traceparent: ", trace, b"\r\n")
+
+def _append_framing(parts: list[bytes], head: RequestHead) -> None:
+    if head.body_length is None:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    elif head.body_length or b"content-length" in head.names.places:
+        parts.append(b"Content-Length: %d\r\n" % head.body_length)
+    if head.expects_continue:
+        parts.append(b"Expect: 100-continue\r\n")
+
+
+def _append_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
+    """Keep what a trusted proxy says and add its own address, where that is well formed."""
+    path = b", ".join(head.values(b"x-forwarded-for"))
+    address = peer.address.encode()
+    if _FORWARDED_FOR.fullmatch(path):
+        address = path + b", " + address
+    scheme = (head.value(b"x-forwarded-proto") or b"").lower()
+    if scheme not in {b"http", b"https", b"ws", b"wss"}:
+        scheme = peer.scheme.encode()
+    host = head.value(b"x-forwarded-host") or b""
+    if not _FORWARDED_HOST.fullmatch(host):
+        host = head.authority
+    parts += (b"X-Forwarded-For: ", address, b"\r\nX-Forwarded-Proto: ", scheme, b"\r\n")
+    if host:
+        parts += (b"X-Forwarded-Host: ", host, b"\r\n")
+
+
+def _received_trace(head: RequestHead) -> bytes | None:
+    """The client's trace parent, where there is one that is well formed."""
+    received = head.value(b"traceparent")
+    if received is None or b"traceparent" in head.names.repeated:
+        return None
+    return received if _TRACEPARENT.fullmatch(received) else None

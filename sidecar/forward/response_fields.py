@@ -4,13 +4,20 @@ from http import HTTPStatus
 from typing import Final
 
 from sidecar.forward.in_process import IN_PROCESS
-from sidecar.model.head import RequestHead
+from sidecar.forward.lines import Lines, remember
+from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.route import Route
 from sidecar.parse.fields import HOP_BY_HOP, tokens
 from sidecar.parse.framing import UNTIL_CLOSE
 from sidecar.parse.response import ResponseHead
 from sidecar.route.cors import FIELDS as CORS_FIELDS
 
+# What the fields of an answer that go on depend on: their names, what Connection names, where our
+# cookie is, whether the route has a policy for pages of other sites, whether the answer is our own.
+_Kind = tuple[FieldNames, bytes, tuple[int, ...], bool, bool]
+_NOWHERE: Final[tuple[int, ...]] = ()
+# A Connection longer than that is not worth to be remembered.
+_LONGEST_CONNECTION: Final = 256
 # Reason phrases are ours: an upstream's may hold anything (RFC 9112 section 4).
 _STATUS_LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -31,10 +38,11 @@ class ResponseFields:
     """
 
     def __init__(self, request_id: str, cookie: str) -> None:
-        self._request_id = request_id.encode()
+        self._request_id = request_id.encode() + b": "
         self._dropped = HOP_BY_HOP | {request_id.lower().encode()}
         self._dropped_with_cors = self._dropped | CORS_FIELDS
         self._cookie = cookie.encode()
+        self._lines: dict[_Kind, Lines] = {}
 
     def compose(
         self,
@@ -59,44 +67,45 @@ class ResponseFields:
                 other sites, the application's own is dropped.
             fields: more fields, each ended by CRLF.
         """
-        parts = [status_line(answer.status)]
-        dropped = self._dropped
-        is_ours = route is not None and route.upstream == IN_PROCESS
-        if route is not None and route.cors is not None:
-            dropped = self._dropped_with_cors
-        if b"connection" in answer.first:
-            dropped = dropped.union(tokens(_values(answer, b"connection")))
-        for lower, name, value in answer.fields:
-            if lower in dropped:
-                continue
-            if is_ours:
-                if lower == b"server":
-                    continue
-            elif lower == b"set-cookie" and self._is_our_cookie(value):
-                continue
-            parts += (name, b": ", value, b"\r\n")
-        self._append_framing(parts, answer, head, length)
+        places = answer.names.places
+        connection, ours = b"", _NOWHERE
+        if b"connection" in places:
+            connection = b",".join(answer.values(b"connection"))
+        is_inner = route is not None and route.upstream == IN_PROCESS
+        if self._cookie and b"set-cookie" in places and not is_inner:
+            ours = self._places_of_our_cookie(answer)
+        has_cors = route is not None and route.cors is not None
+        kind = (answer.names, connection, ours, has_cors, is_inner)
+        lines = self._lines.get(kind) or self._choose(kind)
+        parts = [status_line(answer.status), lines.pattern % lines.pick(answer.contents)]
+        _append_framing(parts, answer, head, length)
         if not keep_alive:
             parts.append(b"Connection: close\r\n")
         elif head.minor == 0:
             parts.append(b"Connection: keep-alive\r\n")
-        parts += (fields, self._request_id, b": ", request_id, b"\r\n\r\n")
+        parts += (fields, self._request_id, request_id, b"\r\n\r\n")
         return b"".join(parts)
 
-    @staticmethod
-    def _append_framing(
-        parts: list[bytes], answer: ResponseHead, head: RequestHead, length: int | None
-    ) -> None:
-        if length is None:
-            parts.append(b"Transfer-Encoding: chunked\r\n")
-            return
-        if head.method == "HEAD" or answer.status == 304:
-            # The length a GET would have had (RFC 9110 section 8.6); there is no body to frame.
-            announced = answer.first.get(b"content-length")
-            if announced is not None:
-                parts += (b"Content-Length: ", announced, b"\r\n")
-        elif length != UNTIL_CLOSE and answer.status != 204:
-            parts.append(b"Content-Length: %d\r\n" % length)
+    def _choose(self, kind: _Kind) -> Lines:
+        """The fields of heads of this kind that go on. All rules about names are here."""
+        names, connection, ours, has_cors, is_inner = kind
+        dropped = self._dropped_with_cors if has_cors else self._dropped
+        if connection:
+            dropped = dropped.union(tokens([connection]))
+        if is_inner:
+            dropped = dropped.union((b"server",))
+        places = range(len(names.lower))
+        going = [place for place in places if names.lower[place] not in dropped]
+        lines = Lines(names, [place for place in going if place not in ours])
+        if len(connection) > _LONGEST_CONNECTION:
+            return lines
+        return remember(self._lines, kind, names, lines)
+
+    def _places_of_our_cookie(self, answer: ResponseHead) -> tuple[int, ...]:
+        """Places of fields by which the upstream would set it."""
+        names, contents = answer.names, answer.contents
+        places = names.repeated.get(b"set-cookie") or [names.places[b"set-cookie"]]
+        return tuple([place for place in places if self._is_our_cookie(contents[place])])
 
     def interim(self, answer: ResponseHead) -> bytes:
         """A 1xx head: only its own fields, no framing (RFC 9110 section 15.2)."""
@@ -116,14 +125,14 @@ class ResponseFields:
             fields: more fields, each ended by CRLF.
         """
         parts = [status_line(101)]
-        dropped = self._dropped.union(tokens(_values(answer, b"connection")))
+        dropped = self._dropped.union(tokens(answer.values(b"connection")))
         for lower, name, value in answer.fields:
             if lower in dropped or lower.startswith(b"sec-websocket-"):
                 continue
             if lower == b"set-cookie" and self._is_our_cookie(value):
                 continue
             parts += (name, b": ", value, b"\r\n")
-        parts += (fields, self._request_id, b": ", request_id, b"\r\n\r\n")
+        parts += (fields, self._request_id, request_id, b"\r\n\r\n")
         return b"".join(parts)
 
     def _is_our_cookie(self, value: bytes) -> bool:
@@ -132,5 +141,16 @@ class ResponseFields:
         return bool(self._cookie) and name == self._cookie
 
 
-def _values(answer: ResponseHead, name: bytes) -> list[bytes]:
-    return answer.repeated.get(name) or [answer.first[name]]
+def _append_framing(
+    parts: list[bytes], answer: ResponseHead, head: RequestHead, length: int | None
+) -> None:
+    if length is None:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+        return
+    if head.method == "HEAD" or answer.status == 304:
+        # The length a GET would have had (RFC 9110 section 8.6); there is no body to frame.
+        announced = answer.value(b"content-length")
+        if announced is not None:
+            parts += (b"Content-Length: ", announced, b"\r\n")
+    elif length != UNTIL_CLOSE and answer.status != 204:
+        parts.append(b"Content-Length: %d\r\n" % length)

@@ -1,32 +1,65 @@
 """Collects the fields that llhttp reports, for heads of requests and of responses."""
 
-from sidecar.model.head import NO_FIELDS, Field
+from operator import itemgetter
+from typing import Final
+
+from sidecar.model.head import FieldNames
+
+# Kinds of heads that are remembered, and how large they may be: about 3 KB each, mostly. Whoever
+# sends names at random makes all of them be learned again now and then (10 µs), and no more.
+_MOST_REMEMBERED: Final = 512
+_MOST_NAMES: Final = 64
+_LONGEST_NAMES: Final = 2048
+
+_last_octet: Final = itemgetter(-1)
 
 
 class FieldCollector:
-    """The fields of one head, in order and by name. Part of the hot path."""
+    """The fields of one head, in order. Part of the hot path.
+
+    A callback that only appends costs 0.07 µs for each field; all that can be said about names is
+    looked up for all of them together, which is less than to look at each.
+    """
 
     def __init__(self) -> None:
-        self._fields: list[Field] = []
-        self._first: dict[bytes, bytes] = {}
-        self._repeated: dict[bytes, list[bytes]] = NO_FIELDS
+        self._received: Final[list[bytes]] = []
+        self._values: Final[list[bytes]] = []
+        self._remembered: Final[dict[tuple[bytes, ...], FieldNames]] = {}
+        add, keep = self._received.append, self._values.append
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by llhttp for each field; what it raises would end the parser."""
-        lower = name.lower()
-        if value[-1:] <= b" ":  # llhttp leaves trailing white space (RFC 9110 section 5.5)
-            value = value.rstrip(b" \t")
-        self._fields.append((lower, name, value))
-        first = self._first
-        if lower in first:
-            if self._repeated is NO_FIELDS:
-                self._repeated = {}
-            self._repeated.setdefault(lower, [first[lower]]).append(value)
-        else:
-            first[lower] = value
+        def on_header(name: bytes, value: bytes) -> None:
+            add(name)
+            keep(value)
+
+        # Called by llhttp for each field; what it raises would end the parser.
+        self.on_header: Final = on_header
 
     def _clear(self) -> None:
-        """Begin anew; what was collected stays with whoever has it."""
-        self._fields = []
-        self._first = {}
-        self._repeated = NO_FIELDS
+        """Begin anew."""
+        self._received.clear()
+        self._values.clear()
+
+    def _names(self) -> FieldNames:
+        """The names that came."""
+        received = tuple(self._received)
+        names = self._remembered.get(received)
+        return self._learn(received) if names is None else names
+
+    def _contents(self) -> tuple[bytes, ...]:
+        """The values that came; llhttp leaves white space behind them (RFC 9110 section 5.5)."""
+        values = self._values
+        try:
+            if min(map(_last_octet, values)) > 0x20:
+                return tuple(values)
+        except (IndexError, ValueError):
+            pass  # an empty value, or no field at all
+        return tuple([value.rstrip(b" \t") for value in values])
+
+    def _learn(self, received: tuple[bytes, ...]) -> FieldNames:
+        if len(received) > _MOST_NAMES or sum(map(len, received)) > _LONGEST_NAMES:
+            return FieldNames(received)
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered.clear()
+        names = FieldNames(received, is_shared=True)
+        self._remembered[received] = names
+        return names

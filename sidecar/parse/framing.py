@@ -8,6 +8,7 @@ import re
 from typing import Final
 
 from sidecar.model.decision import Denial
+from sidecar.model.head import Fields
 from sidecar.model.reason import Reason
 
 # 18 digits stay below 2^63.
@@ -21,12 +22,11 @@ class UpstreamMalformedError(Exception):
     """The upstream sent a message that has no single reading."""
 
 
-def request_length(
-    first: dict[bytes, bytes], repeated: dict[bytes, list[bytes]], minor: int
-) -> int | Denial | None:
+def request_length(fields: Fields, minor: int) -> int | Denial | None:
     """Length of a request's body in bytes; None for chunked (RFC 9112 section 6.3)."""
-    coding = first.get(b"transfer-encoding")
-    length = first.get(b"content-length")
+    coding = fields.value(b"transfer-encoding")
+    length = fields.value(b"content-length")
+    repeated = fields.names.repeated
     if coding is None:
         if length is None:
             return 0
@@ -44,20 +44,15 @@ def request_length(
     return None
 
 
-def response_length(
-    method: str,
-    status: int,
-    minor: int,
-    first: dict[bytes, bytes],
-    repeated: dict[bytes, list[bytes]],
-) -> int | None:
+def response_length(method: str, status: int, minor: int, fields: Fields) -> int | None:
     """Length of a response's body in bytes; None for chunked, `UNTIL_CLOSE` for the rest.
 
     Raises:
         UpstreamMalformedError: the framing fields contradict each other or are malformed.
     """
-    coding = first.get(b"transfer-encoding")
-    length = first.get(b"content-length")
+    coding = fields.value(b"transfer-encoding")
+    length = fields.value(b"content-length")
+    repeated = fields.names.repeated
     if coding is not None:
         if length is not None:
             raise UpstreamMalformedError("both Transfer-Encoding and Content-Length")

@@ -18,10 +18,12 @@ from typing import Final
 from sidecar.model.decision import Denial
 from sidecar.model.reason import Reason
 
-# Already canonical: nearly all real targets. Segments are never empty, "." or "..".
-_CANONICAL: Final = re.compile(
-    rb"(/|(?:/(?!\.{1,2}(?:[/?]|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?)(?:\?[!\"$-~]*)?"
+# Already canonical: nearly all real targets. Segments are never empty, "." or "..". The group is
+# the path. What may follow a target is its end, or the space before the version.
+CANONICAL: Final = (
+    rb"(/|(?:/(?!\.{1,2}(?:[/? ]|\Z))[A-Za-z0-9._~!$&'()*+,=:@-]+)+/?)(?:\?[!\"$-~]*)?"
 )
+_CANONICAL: Final = re.compile(CANONICAL)
 _QUERY: Final = re.compile(rb"[!\"$-~]*")
 _ABSOLUTE: Final = re.compile(rb"https?://([^/?#]+)(/[^?]*)?(\?.*)?", re.IGNORECASE | re.DOTALL)
 _TRIPLET: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")

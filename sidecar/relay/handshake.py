@@ -99,17 +99,17 @@ def agree(upgrade: Upgrade, offered: Offer, answer: ResponseHead) -> Agreement |
         offered: what went upstream.
         answer: what came back.
     """
-    if answer.minor == 0 or b"upgrade" not in tokens(_values(answer, b"connection")):
+    if answer.minor == 0 or b"upgrade" not in tokens(answer.values(b"connection")):
         return "no Connection: Upgrade"
-    if tokens(_values(answer, b"upgrade")) != [b"websocket"]:
+    if tokens(answer.values(b"upgrade")) != [b"websocket"]:
         return "an upgrade to something else"
     accept = accept_key(upgrade.key)
-    if _values(answer, b"sec-websocket-accept") != [accept]:
+    if answer.values(b"sec-websocket-accept") != [accept]:
         return "Sec-WebSocket-Accept is not of this key"
-    chosen = _values(answer, b"sec-websocket-protocol")
+    chosen = answer.values(b"sec-websocket-protocol")
     if len(chosen) > 1 or (chosen and chosen[0] not in offered.subprotocols):
         return "a subprotocol that was not offered"
-    extensions = b", ".join(_values(answer, b"sec-websocket-extensions"))
+    extensions = b", ".join(answer.values(b"sec-websocket-extensions"))
     if extensions and not _is_agreed(extensions, offered.extensions):
         return "an extension that was not offered so"
     lines = [b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: " + accept]
@@ -128,13 +128,6 @@ def _echo(upgrade: Upgrade) -> bytes:
     Browsers fail a connection if none of what they offered comes back (WHATWG WebSockets).
     """
     return next((each for each in upgrade.subprotocols if is_credential(each)), b"")
-
-
-def _values(answer: ResponseHead, name: bytes) -> list[bytes]:
-    several = answer.repeated.get(name)
-    if several is not None:
-        return several
-    return [answer.first[name]] if name in answer.first else []
 
 
 def _followed(extensions: bytes) -> bytes:

@@ -111,8 +111,9 @@ class Relay:
         going.target = head.target
         if not permit.route.forward_credential:
             going.target = without_parameters(head.target, self._parameters)
-        going.fields = [field for field in head.fields if not is_of_handshake(field[0])]
-        going.first, going.repeated = head.first, head.repeated
+        going.set_fields(
+            (name, value) for lower, name, value in head.fields if not is_of_handshake(lower)
+        )
         going.body_length, going.expects_continue = 0, False
         going.keep_alive, going.upgrade = True, upgrade
         offered = offer(upgrade, may_compress=not _reads_messages(permit))

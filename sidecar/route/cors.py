@@ -42,18 +42,18 @@ def requested_method(head: RequestHead) -> str:
     What carries a credential or a body is none: browsers send neither, and whoever does is to be
     decided about like anybody.
     """
-    first = head.first
-    method = first.get(b"access-control-request-method")
+    repeated = head.names.repeated
+    method = head.value(b"access-control-request-method")
     if (
         method is None
         or head.method != "OPTIONS"
         or not _METHOD.fullmatch(method)
-        or b"origin" not in first
+        or head.value(b"origin") is None
         or head.body_length != 0
-        or b"authorization" in first
-        or b"cookie" in first
-        or b"origin" in head.repeated
-        or b"access-control-request-method" in head.repeated
+        or head.value(b"authorization") is not None
+        or head.value(b"cookie") is not None
+        or b"origin" in repeated
+        or b"access-control-request-method" in repeated
     ):
         return ""
     return method.decode("latin-1")
@@ -109,9 +109,9 @@ def _origin_fields(cors: Cors, head: RequestHead) -> str:
 
 
 def _allowed_origin(cors: Cors, head: RequestHead) -> str:
-    if b"origin" in head.repeated:
+    if b"origin" in head.names.repeated:
         return ""
-    origin = head.first.get(b"origin", b"").decode("latin-1")
+    origin = (head.value(b"origin") or b"").decode("latin-1")
     if not origin:
         return ""
     return origin if origin in cors.origins or ANY_ORIGIN in cors.origins else ""

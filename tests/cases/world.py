@@ -82,13 +82,7 @@ def head_of(
     head.method, head.path, head.host = method, path, host or "app.example"
     head.target = path.encode("ascii")
     head.upgrade = None
-    head.fields = [(name.lower(), name, value) for name, value in fields]
-    head.first, head.repeated = {}, {}
-    for name, _, value in head.fields:
-        if name in head.first:
-            head.repeated.setdefault(name, [head.first[name]]).append(value)
-        else:
-            head.first[name] = value
+    head.set_fields(fields)
     return head
 
 

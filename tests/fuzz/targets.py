@@ -108,7 +108,7 @@ def response(octets: bytes) -> None:
     head.method, head.keep_alive = "GET", True
     try:
         answer = _RESPONSES.read(octets + b"\r\n\r\n")
-        length = response_length("GET", answer.status, answer.minor, answer.first, answer.repeated)
+        length = response_length("GET", answer.status, answer.minor, answer)
     except UpstreamMalformedError:
         return
     if answer.status < 200:

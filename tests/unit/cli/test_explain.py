@@ -70,7 +70,7 @@ def test_a_permit_ends_with_0(config: Path, asked: Asked) -> None:
     (head,) = asked.heads
     assert (head.method, head.path, head.host) == ("GET", "/api/orders/17", "localhost")
     assert head.target == b"/api/orders/17?a=b"
-    assert b"authorization" not in head.first
+    assert head.value(b"authorization") is None
 
 
 def test_a_refusal_ends_with_1(config: Path, asked: Asked) -> None:
@@ -105,7 +105,7 @@ def test_stores_that_cannot_be_reached_end_with_3(config: Path, asked: Asked) ->
 
 
 def authorization(asked: Asked) -> bytes | None:
-    return asked.heads[0].first.get(b"authorization")
+    return asked.heads[0].value(b"authorization")
 
 
 def test_the_token_from_stdin(config: Path, asked: Asked) -> None:
@@ -133,7 +133,7 @@ def test_a_session_is_a_cookie_where_it_is_no_bearer_token(config: Path, asked: 
     )
     call(config, SIDECAR_TOKEN=TOKEN)
     assert authorization(asked) is None
-    assert asked.heads[0].first[b"cookie"] == f"c={TOKEN}".encode()
+    assert asked.heads[0].value(b"cookie") == f"c={TOKEN}".encode()
 
 
 def test_what_the_parser_refuses_is_told_without_the_stores(config: Path, asked: Asked) -> None:

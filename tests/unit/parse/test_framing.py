@@ -1,6 +1,7 @@
 import pytest
 
 from sidecar.model.decision import Denial
+from sidecar.model.head import Fields
 from sidecar.model.reason import Reason
 from sidecar.parse.framing import (
     UNTIL_CLOSE,
@@ -9,8 +10,15 @@ from sidecar.parse.framing import (
     response_length,
 )
 
-Fields = dict[bytes, bytes]
+First = dict[bytes, bytes]
 CL, TE = b"content-length", b"transfer-encoding"
+
+
+def fields(first: First, repeated: dict[bytes, list[bytes]] | None = None) -> Fields:
+    head = Fields()
+    more = [(name, value) for name in repeated or {} for value in (repeated or {})[name][1:]]
+    head.set_fields((*first.items(), *more))
+    return head
 
 
 @pytest.mark.parametrize(
@@ -24,8 +32,8 @@ CL, TE = b"content-length", b"transfer-encoding"
         ({TE: b"Chunked"}, 1, None),
     ],
 )
-def test_length_of_a_request(first: Fields, minor: int, expected: int | None) -> None:
-    assert request_length(first, {}, minor) == expected
+def test_length_of_a_request(first: First, minor: int, expected: int | None) -> None:
+    assert request_length(fields(first), minor) == expected
 
 
 @pytest.mark.parametrize(
@@ -48,9 +56,9 @@ def test_length_of_a_request(first: Fields, minor: int, expected: int | None) ->
     ],
 )
 def test_framing_of_a_request_with_two_readings(
-    first: Fields, repeated: dict[bytes, list[bytes]], minor: int, reason: Reason
+    first: First, repeated: dict[bytes, list[bytes]], minor: int, reason: Reason
 ) -> None:
-    found = request_length(first, repeated, minor)
+    found = request_length(fields(first, repeated), minor)
     assert isinstance(found, Denial)
     assert found.reason is reason
 
@@ -71,10 +79,8 @@ def test_framing_of_a_request_with_two_readings(
         ("GET", 103, {CL: b"5"}, 0),
     ],
 )
-def test_length_of_a_response(
-    method: str, status: int, first: Fields, expected: int | None
-) -> None:
-    assert response_length(method, status, 1, first, {}) == expected
+def test_length_of_a_response(method: str, status: int, first: First, expected: int | None) -> None:
+    assert response_length(method, status, 1, fields(first)) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,7 +95,7 @@ def test_length_of_a_response(
     ],
 )
 def test_contradicting_framing_of_a_response(
-    minor: int, first: Fields, repeated: dict[bytes, list[bytes]]
+    minor: int, first: First, repeated: dict[bytes, list[bytes]]
 ) -> None:
     with pytest.raises(UpstreamMalformedError):
-        response_length("GET", 200, minor, first, repeated)
+        response_length("GET", 200, minor, fields(first, repeated))

@@ -13,7 +13,7 @@ def test_a_head(reader: ResponseReader) -> None:
     answer = reader.read(b"HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nX:  y \r\n\r\n")
     assert (answer.status, answer.minor) == (200, 1)
     assert answer.repeated == {b"set-cookie": [b"a", b"b"]}
-    assert answer.first[b"x"] == b"y"
+    assert answer.value(b"x") == b"y"
 
 
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200", b"HTTP/1.0 200 ", b"HTTP/1.1 299 M\xe9h"])

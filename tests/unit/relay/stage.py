@@ -211,7 +211,8 @@ class Stage:
             b"upgrade": b"websocket",
             b"sec-websocket-accept": accept_key(KEY),
         }
-        answer = ResponseHead(101, 1, [], fields, {})
+        answer = ResponseHead(101, 1)
+        answer.set_fields(fields.items())
         assert self.relay.accept(self.exchange, answer) is not None
         self.relay.begin(
             self.exchange,

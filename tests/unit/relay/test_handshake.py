@@ -13,19 +13,14 @@ DEFLATE = b"permessage-deflate"
 
 
 def answer(*fields: tuple[bytes, bytes], minor: int = 1) -> ResponseHead:
-    first: dict[bytes, bytes] = {}
-    repeated: dict[bytes, list[bytes]] = {}
     given = {
         b"connection": b"keep-alive, Upgrade",
         b"upgrade": b"WebSocket",
         b"sec-websocket-accept": ACCEPT,
     }
-    for name, value in (*given.items(), *fields):
-        if name in first:
-            repeated.setdefault(name, [first[name]]).append(value)
-        else:
-            first[name] = value
-    return ResponseHead(101, minor, [], first, repeated)
+    head = ResponseHead(101, minor)
+    head.set_fields((*given.items(), *fields))
+    return head
 
 
 def test_the_example_of_the_rfc() -> None:

@@ -1,0 +1,58 @@
+"""The lines of a head's fields that go on, as one pattern: which ones follows from their names.
+
+A name is looked at when a head with these names is seen for the first time; the values of others
+like it then take one formatting in C (0.6 µs) in place of a loop (3 µs).
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import itemgetter
+from typing import Final, TypeVar
+
+from sidecar.model.head import FieldNames
+
+# About 2 KB each. Where clients send names at random, all are made again now and then.
+_MOST_REMEMBERED: Final = 1024
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Pick = Callable[[Sequence[bytes]], tuple[bytes, ...]]
+
+
+class Lines:
+    """Some fields of all heads with the same names.
+
+    Attributes:
+        pattern: their lines, each ended by CRLF, with ``%b`` in place of the values.
+        pick: gives these values out of all that a head has.
+    """
+
+    __slots__ = ("pattern", "pick")
+
+    def __init__(self, names: FieldNames, places: Iterable[int]) -> None:
+        chosen = tuple(places)
+        # A percent sign may be part of a name (RFC 9110 section 5.6.2).
+        self.pattern: Final = b"".join(
+            names.received[place].replace(b"%", b"%%") + b": %b\r\n" for place in chosen
+        )
+        self.pick: Final = _picker(chosen)
+
+    def of(self, contents: Sequence[bytes]) -> bytes:
+        """The lines of the head with these values."""
+        return self.pattern % self.pick(contents)
+
+
+def _picker(places: tuple[int, ...]) -> _Pick:
+    if not places:
+        return lambda _contents: ()
+    if len(places) == 1:
+        (place,) = places
+        return lambda contents: (contents[place],)
+    return itemgetter(*places)
+
+
+def remember(known: dict[_Key, Lines], key: _Key, names: FieldNames, lines: Lines) -> Lines:
+    """`lines`, kept for the next head with these `names` where there will be one."""
+    if names.is_shared:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[key] = lines
+    return lines
