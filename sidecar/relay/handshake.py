@@ -167,8 +167,9 @@ def _allows(wanted: dict[bytes, bytes], answered: dict[bytes, bytes]) -> bool:
         return False
     if b"server_no_context_takeover" in wanted and b"server_no_context_takeover" not in answered:
         return False
-    most = wanted.get(b"server_max_window_bits")
-    if most is None:
-        return True
-    bits = answered.get(b"server_max_window_bits")
-    return bits is not None and int(bits.strip(b'"')) <= int(most.strip(b'"'))
+    # Without it the window is the largest there is (section 7.1.2.1). A server that leaves it out
+    # where the client offered just that (aiohttp) answers no other way than it was asked.
+    most, bits = (
+        int(each.get(b"server_max_window_bits", b"15").strip(b'"')) for each in (wanted, answered)
+    )
+    return bits <= most

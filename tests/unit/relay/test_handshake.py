@@ -65,6 +65,10 @@ def agreed(
         (DEFLATE, DEFLATE + b'; server_max_window_bits="10"', True),
         (DEFLATE + b"; client_max_window_bits", DEFLATE + b"; client_max_window_bits=9", True),
         (DEFLATE + b"; server_max_window_bits=10", DEFLATE + b"; server_max_window_bits=9", True),
+        # As wide as there is: left out it means the same (Autobahn 13.4 before aiohttp).
+        (DEFLATE + b"; server_max_window_bits=15", DEFLATE, True),
+        (DEFLATE + b"; server_max_window_bits=15", DEFLATE + b"; server_max_window_bits=9", True),
+        (DEFLATE + b"; server_max_window_bits=14", DEFLATE, False),
         (DEFLATE + b"; x=1, " + DEFLATE, DEFLATE, True),
         (b"", DEFLATE, False),
         (b"x-webkit-deflate-frame", b"x-webkit-deflate-frame", False),
