@@ -14,7 +14,7 @@ from tests.conformance.autobahn import __main__ as command
 from tests.conformance.autobahn import interpreter
 from tests.conformance.autobahn.echo import application
 from tests.conformance.autobahn.suite import Suite, SuiteError
-from tests.conformance.autobahn.verdicts import Outcome, compare, holds, table
+from tests.conformance.autobahn.verdicts import READ, Outcome, compare, holds, table
 
 
 def entry(behavior: str, close: str = "OK", code: int | None = 1000) -> dict[str, Any]:
@@ -72,6 +72,12 @@ def test_a_case_that_ran_on_one_side_only_is_different() -> None:
 @pytest.mark.parametrize("index", [{}, {"direct": {}, "sidecar": {}}])
 def test_where_nothing_ran_nothing_holds(index: dict[str, dict[str, Any]]) -> None:
     assert not holds(compare(index))
+
+
+def test_where_messages_are_read_nothing_is_compressed() -> None:
+    index = {"direct": {"1.1.1": entry("OK"), "12.1.1": entry("OK")}, READ: {"1.1.1": entry("OK")}}
+    (only,) = compare(index, READ)
+    assert (only.case, only.outcome) == ("1.1.1", Outcome.SAME)
 
 
 def test_the_table_counts_by_group_and_tells_what_differs() -> None:

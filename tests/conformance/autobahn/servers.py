@@ -17,6 +17,10 @@ from sidecar.store.migrate import migrate
 
 _START_SECONDS: Final = 30.0
 _STOP_SECONDS: Final = 10.0
+READING: Final = "/reading"
+# Of the longest case, and the default for what passes unread.
+_LONGEST: Final = 16_777_216
+_ROOT: Final = Path(__file__).parents[3]
 
 
 @contextmanager
@@ -42,7 +46,10 @@ def sidecar(folder: Path, upstream: int) -> Iterator[int]:
 
 
 def settings(port: int, admin: int, upstream: int, stores: EmbeddedStack) -> dict[str, object]:
-    """A public route without message rules; limits are the defaults, which no case reaches."""
+    """Public routes, one of which (`READING`) reads all messages; no case reaches a limit."""
+    read = {"protocol": "hook", "hook": "tests.conformance.autobahn.hook:read"}
+    rules = [{"type": "any", "direction": side, "access": "route"} for side in ("client", "server")]
+    messages = {**read, "refused": "drop", "longest_bytes": _LONGEST, "rules": rules}
     return {
         "listen": {"address": f"127.0.0.1:{port}"},
         "admin": {"address": f"127.0.0.1:{admin}"},
@@ -55,6 +62,11 @@ def settings(port: int, admin: int, upstream: int, stores: EmbeddedStack) -> dic
         "audit": {"sink": "off"},
         "routes": [
             {"path": "/", "access": "public", "websocket": {}},
+            {
+                "path": READING,
+                "access": "public",
+                "websocket": {"read_bytes": _LONGEST, "messages": messages},
+            },
             {"path": "/{rest*}", "access": "public", "websocket": {}},
         ],
     }
@@ -63,7 +75,7 @@ def settings(port: int, admin: int, upstream: int, stores: EmbeddedStack) -> dic
 @contextmanager
 def _running(command: list[str], log: Path, port: int, path: str) -> Iterator[None]:
     with log.open("wb") as words:
-        child = subprocess.Popen(command, stdout=words, stderr=words)
+        child = subprocess.Popen(command, stdout=words, stderr=words, cwd=_ROOT)
     try:
         _wait_until_ready(child, log, port, path)
         yield

@@ -72,7 +72,11 @@ class Suite:
         )
 
     def fuzz(
-        self, servers: Mapping[str, str], cases: Sequence[str], seconds: float
+        self,
+        servers: Mapping[str, str],
+        cases: Sequence[str],
+        seconds: float,
+        but: Mapping[str, Sequence[str]] | None = None,
     ) -> dict[str, Any]:
         """What the client thinks of each server: its own ``index.json``, by server and case.
 
@@ -80,6 +84,7 @@ class Suite:
             servers: URLs by the name they get in reports.
             cases: patterns as Autobahn takes them, such as ``7.*``.
             seconds: for all of it; the reports lie in ``reports/`` of the folder.
+            but: cases that make no sense for a server, by its name.
 
         Raises:
             SuiteError: it ended without a report, or did not end in time.
@@ -92,7 +97,7 @@ class Suite:
             "servers": [{"agent": name, "url": url} for name, url in servers.items()],
             "cases": list(cases),
             "exclude-cases": [],
-            "exclude-agent-cases": {},
+            "exclude-agent-cases": {name: list(these) for name, these in (but or {}).items()},
         }
         written = self._folder / "plan.json"
         written.write_text(json.dumps(plan))

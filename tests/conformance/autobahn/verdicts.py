@@ -20,7 +20,15 @@ GROUPS: Final = {
     "13": "compression, offers",
 }
 DIRECT: Final = "direct"
-THROUGH: Final = "sidecar"
+# Frames pass as they come.
+RELAYED: Final = "sidecar"
+# Messages are read before they pass; nothing is compressed then.
+READ: Final = "sidecar that reads"
+# How it goes through the sidecar -> classes of cases that make sense there.
+SIDES: Final[Mapping[str, frozenset[str]]] = {
+    RELAYED: frozenset(GROUPS),
+    READ: frozenset(GROUPS) - {"12", "13"},
+}
 
 # Cases that may differ, each with the reason why that is meant.
 MEANT: Final[Mapping[str, str]] = {}
@@ -69,11 +77,21 @@ class Compared:
     through: Verdict | None
 
 
-def compare(index: Mapping[str, Mapping[str, Any]]) -> list[Compared]:
-    """Each case, in Autobahn's order. One that ran on one side only is different."""
+def compare(index: Mapping[str, Mapping[str, Any]], side: str = RELAYED) -> list[Compared]:
+    """Each case, in Autobahn's order. One that ran on one side only is different.
+
+    Args:
+        index: ``index.json``, by server and case.
+        side: of `SIDES`.
+    """
+    groups = SIDES[side]
     direct, through = (
-        {case: Verdict.of(found) for case, found in index.get(side, {}).items()}
-        for side in (DIRECT, THROUGH)
+        {
+            case: Verdict.of(found)
+            for case, found in index.get(each, {}).items()
+            if _group(case) in groups
+        }
+        for each in (DIRECT, side)
     )
     cases = sorted(direct.keys() | through.keys(), key=_order)
     return [
@@ -85,6 +103,10 @@ def compare(index: Mapping[str, Mapping[str, Any]]) -> list[Compared]:
         )
         for case in cases
     ]
+
+
+def _group(case: str) -> str:
+    return case.partition(".")[0]
 
 
 def _order(case: str) -> tuple[int, ...]:
@@ -113,7 +135,7 @@ def table(compared: list[Compared]) -> Iterator[str]:
     yield f"{'':>3} {'':22}" + "".join(f"{each:>10}" for each in ("cases", *Outcome))
     rows: dict[str, list[Compared]] = {}
     for each in compared:
-        rows.setdefault(each.case.partition(".")[0], []).append(each)
+        rows.setdefault(_group(each.case), []).append(each)
     for group, members in rows.items():
         yield _row(group, GROUPS.get(group, ""), members)
     yield _row("", "all", compared)
