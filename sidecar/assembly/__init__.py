@@ -1,7 +1,8 @@
 """The composition root: the only place that knows every concrete part.
 
 `deciding` puts together what a decision needs, `explaining` asks it why, `serving` runs the
-listeners until they are told to stop.
+listeners until they are told to stop; `own` is what we answer ourselves there, `measured` what is
+exported of all that.
 """
 
 from sidecar.assembly.explaining import open_decider

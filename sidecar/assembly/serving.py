@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
-import msgspec
 import uvloop
 from aiohttp import web
 
@@ -27,18 +26,14 @@ from sidecar.assembly.listening import (
     tls_files,
 )
 from sidecar.assembly.log import begin_log
+from sidecar.assembly.measured import breakers, counters, gauges, regions
+from sidecar.assembly.own import admin_api, cookie_of, own_endpoints, unready
 from sidecar.assembly.relaying import RelayMetrics, relaying
-from sidecar.assembly.tickets import ticket_issuer
 from sidecar.assembly.watchdog import Watchdog
 from sidecar.audit.sink import AuditSink, open_sink
-from sidecar.cache.memory import Memory
-from sidecar.cache.regions import RegionStatistics
-from sidecar.clock import Sweeper, instant
+from sidecar.clock import Sweeper
 from sidecar.endpoints.admin import AdminEndpoints
-from sidecar.endpoints.admin_api import AdminApi
 from sidecar.endpoints.metrics import Metrics
-from sidecar.endpoints.own import OwnEndpoints
-from sidecar.endpoints.tickets import TicketEndpoint
 from sidecar.forward.answers import Answers
 from sidecar.forward.dial import Dialler
 from sidecar.forward.exchange import Forwarder
@@ -51,8 +46,6 @@ from sidecar.forward.response_fields import ResponseFields
 from sidecar.gate import Gate, gate_of
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.trust import TrustedPeers
-from sidecar.model.errors import NotFound, StoresUnavailable
-from sidecar.model.shard import SHARDS
 from sidecar.pipeline import Pipeline
 from sidecar.settings.address import TcpAddress, parse_upstream
 from sidecar.settings.schema import Root, Upstream
@@ -61,10 +54,6 @@ from sidecar.telemetry import names
 from sidecar.telemetry.meters import Meters
 
 _LOG: Final = logging.getLogger("sidecar")
-# Our own endpoints: never the first to close a connection that the pool may be about to use.
-_IN_PROCESS_KEEP_ALIVE_SECONDS: Final = 3600.0
-# Kubernetes gives a probe one second by default.
-_PROBE_SECONDS: Final = 0.5
 # After draining: what clients of stores and the admin listener take to close. Less than the
 # supervisor's patience and than what a grace period of 30 seconds leaves of the defaults.
 _CLOSING_SECONDS: Final = 4.0
@@ -158,7 +147,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         sweeper = Sweeper()
         sweeper.start()
         stack.callback(sweeper.stop)
-        own = await stack.enter_async_context(_own_endpoints(root, deciding))
+        own = await stack.enter_async_context(own_endpoints(root, deciding))
         diallers = {name: Dialler(name, each) for name, each in root.upstreams.items()}
         pools = _pools(root, diallers, sweeper, own)
         for pool in pools.values():
@@ -181,38 +170,34 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         listener = TrafficListener(root, server, part)
         part.tls_files[:] = tls_files(listener, diallers)
         await stack.enter_async_context(kept_fresh(part.tls_files))
-        api = _admin_api(root, deciding, audit)
+        api = admin_api(root, deciding, audit)
         of_relay = RelayMetrics(relay)
         metrics = Metrics(
             meters,
             pools,
-            lambda: _regions(deciding),
+            partial(regions, deciding),
             [
-                *_gauges(server, deciding, audit),
+                *gauges(server, deciding, audit),
                 *accept_gauges(listener, part.tls_files),
                 *of_relay.gauges,
                 *([] if gate is None else [(names.UNDER_WAY, lambda: float(gate.under_way))]),
             ],
             [
-                (names.CLIENT_FAILED, listener.opening.failed),
-                (names.RESYNCS, deciding.follower.resyncs),
-                (names.READS, deciding.tiers.counts),
-                (names.READS_AHEAD, deciding.anticipation.counts if deciding.anticipation else {}),
-                (names.ADMIN_CALLS, {} if api is None else api.outcomes),
+                *counters(deciding, listener, api),
                 *of_relay.counters,
             ],
             [(names.NEWS_LAG, deciding.watch.lag), *of_relay.histograms],
             [
                 (names.ENTRY_SECONDS, deciding.memory.lifetimes),
-                (names.UPSTREAM_BREAKER, partial(_breakers, pools)),
-                (names.HANDSHAKE_BREAKER, partial(_breakers, server.forwarder.handshake_pools)),
+                (names.UPSTREAM_BREAKER, partial(breakers, pools)),
+                (names.HANDSHAKE_BREAKER, partial(breakers, server.forwarder.handshake_pools)),
             ],
             of_relay.tables,
         )
         admin = await stack.enter_async_context(
             listening(
                 AdminEndpoints(
-                    partial(_unready, server, deciding), metrics.scrape, api
+                    partial(unready, server, deciding), metrics.scrape, api
                 ).application(),
                 root.admin,
             )
@@ -248,7 +233,7 @@ def _traffic_server(
     sweeper: Sweeper,
     trusted: TrustedPeers,
 ) -> SidecarServer:
-    cookie = _cookie(root)
+    cookie = cookie_of(root)
     forwarder = Forwarder(
         request_fields=RequestFields(root.identity, root.forwarded, cookie),
         response_fields=ResponseFields(root.forwarded.request_id, cookie),
@@ -294,101 +279,6 @@ def _fuse(root: Root, upstream: Upstream) -> Fuse | None:
     if upstream.breaker is None or not root.features.circuit_breaker:
         return None
     return Fuse(upstream.breaker, random.random)
-
-
-def _breakers(pools: dict[str, UpstreamPool]) -> dict[str, float]:
-    return {
-        name: float(pool.fuse.state(pool.now()))
-        for name, pool in pools.items()
-        if pool.fuse is not None
-    }
-
-
-@asynccontextmanager
-async def _own_endpoints(root: Root, deciding: Deciding) -> AsyncIterator[web.AppRunner]:
-    async def end_session(tenant: str, session: str) -> bool:
-        try:
-            await deciding.sessions.revoke(tenant, session)
-        except NotFound:
-            return False
-        return True
-
-    issue = ticket_issuer(deciding.snapshot, deciding.tickets)
-    tickets = TicketEndpoint(issue, root.credentials.websocket.ticket_parameter)
-    runner = web.AppRunner(
-        OwnEndpoints(end_session, _cookie(root), [tickets.add_to]).application(),
-        access_log=None,
-        lingering_time=0,
-        keepalive_timeout=_IN_PROCESS_KEEP_ALIVE_SECONDS,
-        # Connections stay until their pool closes them; the pool goes first.
-        shutdown_timeout=1.0,
-    )
-    await runner.setup()
-    try:
-        yield runner
-    finally:
-        await runner.cleanup()
-
-
-def _admin_api(root: Root, deciding: Deciding, audit: AuditSink | None) -> AdminApi | None:
-    """The admin API, where there is a secret that opens it."""
-    if root.admin.token is None:
-        return None
-    record = None if audit is None else audit.add
-    return AdminApi(root.admin.token, deciding.pool, deciding.announcer, record)
-
-
-async def _unready(server: SidecarServer, deciding: Deciding) -> str:
-    """What is missing before traffic should come; ``""`` for nothing.
-
-    Without Redis there is no lease, and PostgreSQL answers: that is slower and no reason to leave.
-    Were it one, all sidecars of a Redis would leave together.
-    """
-    if server.is_leaving or server.is_draining:
-        return "draining"
-    if not server.is_accepting:
-        return f"starting, {warming}" if (warming := deciding.warming) else "starting"
-    if instant() < deciding.memory.lease_until:
-        return ""
-    try:
-        async with asyncio.timeout(_PROBE_SECONDS):
-            await deciding.pool.fetch("SELECT 1")
-    except (StoresUnavailable, TimeoutError):
-        return "neither a lease on memory nor PostgreSQL"
-    return ""
-
-
-def _regions(deciding: Deciding) -> dict[str, RegionStatistics]:
-    return msgspec.structs.asdict(deciding.memory.statistics())
-
-
-def _gauges(
-    server: SidecarServer, deciding: Deciding, audit: AuditSink | None
-) -> list[tuple[names.Metric, Callable[[], float]]]:
-    return [
-        (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
-        (names.LEASE_VALID, lambda: float(instant() < deciding.memory.lease_until)),
-        (names.SHARDS_LEASED, partial(_leased, deciding.memory)),
-        (names.SHARDS_SUSPECT, lambda: float(deciding.watch.suspect)),
-        (names.NEWS_GAP, lambda: float(deciding.watch.gap(deciding.follower.watermark))),
-        (names.CHANGES_APPLIED, lambda: float(deciding.follower.applied)),
-        (names.FACTS_WARMED, lambda: float(deciding.warmer.warmed if deciding.warmer else 0)),
-        (names.FACTS_WANTED, lambda: float(deciding.warmer.wanted if deciding.warmer else 0)),
-        (names.WARMING_SECONDS, lambda: deciding.warmer.seconds if deciding.warmer else 0.0),
-        (names.FACTS_CHECKED, lambda: float(deciding.auditor.checked)),
-        (names.FACTS_STALE, lambda: float(deciding.auditor.stale)),
-        (names.AUDIT_DROPPED, lambda: 0.0 if audit is None else float(audit.dropped)),
-    ]
-
-
-def _leased(memory: Memory) -> float:
-    now = instant()
-    return float(sum(memory.is_leased(shard, now) for shard in range(SHARDS)))
-
-
-def _cookie(root: Root) -> str:
-    session = root.credentials.session
-    return "" if session is None else session.cookie
 
 
 def _authority(upstream: Upstream) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.assembly import serving
+from sidecar.assembly import own
 from sidecar.cache import memory as memory_module
 from sidecar.sync import warming as warming_module
 from sidecar.sync.warming import Warmer
@@ -57,7 +57,7 @@ async def test_a_start_has_in_memory_what_its_sibling_uses(
 async def test_who_asks_meanwhile_learns_how_far_it_is(warming: str, told: str) -> None:
     server: Any = SimpleNamespace(is_draining=False, is_leaving=False, is_accepting=False)
     deciding: Any = SimpleNamespace(warming=warming)
-    assert await serving._unready(server, deciding) == told
+    assert await own.unready(server, deciding) == told
 
 
 async def test_predictions_are_counted(start: Start) -> None:
