@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -42,6 +43,15 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
     "loud": {"protocol": "json", "error": json.dumps(["{code}", "!" * 10_000]), "rules": RULES},
     "closing": {"protocol": "json", "refused": "close", "rules": RULES},
     "rpc": {"protocol": "json-rpc", "rules": RULES},
+    "formed": {
+        "protocol": "json-rpc",
+        "refused": "close",
+        "rules": [
+            {"type": "note", "access": "route", "schema": {"type": "object", "required": ["text"]}},
+            {"type": "note", "direction": "server", "access": "route",
+             "schema": {"type": "object", "maxProperties": 1}},
+        ],
+    },
     "filtered": {
         "protocol": "json",
         "refused": "drop",
@@ -190,6 +200,32 @@ async def test_a_batch_is_all_or_nothing(start: Start) -> None:
             (1, "batch-refused"), (2, "not-granted")
         ]  # fmt: skip
         assert echo.got == [fine]
+
+
+async def test_a_message_is_as_its_schema_says_both_ways(start: Start, tmp_path: Path) -> None:
+    def note(**params: Any) -> str:
+        return json.dumps({"jsonrpc": "2.0", "method": "note", "params": params})
+
+    file = tmp_path / "formed.jsonl"
+    audit = {"sink": f"file:{file}", "flush_seconds": 0.01}
+    counted = (
+        'sidecar_websocket_messages_total{direction="%s",outcome="%s",route="* /formed/{shop}"}'
+    )
+    async with relayed(start, admin=ADMIN, audit=audit) as (whole, echo):
+        async with connected(whole, "carol", "/formed/1") as socket:
+            fine, grown = note(text="x"), note(text="x", more=1)
+            # Fine for the application, not for the client to whom it is repeated.
+            await socket.send_str(grown)
+            assert await said(socket, fine) == fine
+            await socket.send_str(note(txt="secret"))
+            assert await ended(socket) == 4400
+        assert echo.got == [grown, fine]
+        assert await whole.metric(counted % ("client", "invalid-message")) == 1
+        assert await whole.metric(counted % ("server", "invalid-message")) == 1
+    assert "secret" not in file.read_text()
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    (closed,) = (each for each in records if "closed" in each)
+    assert (closed["closed"], closed["code"]) == ("invalid-message", 4400)
 
 
 async def test_what_a_client_may_not_read_is_withheld(start: Start) -> None:
