@@ -50,6 +50,8 @@ def gauges(
     memory, warmer = deciding.memory, deciding.warmer
     return [
         (names.CLIENT_CONNECTIONS, lambda: float(server.open_connections)),
+        (names.BUFFERED_BYTES, lambda: float(server.budget.used_bytes)),
+        (names.BUFFERED_BYTES_BOUND, lambda: float(server.budget.most_bytes)),
         (names.LEASE_VALID, lambda: float(instant() < memory.lease_until)),
         (names.SHARDS_LEASED, lambda: float(memory.leased_shards(instant()))),
         (names.SHARDS_SUSPECT, lambda: float(deciding.watch.suspect)),

@@ -184,6 +184,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
             ],
             [
                 *counters(deciding, listener, api),
+                (names.CLIENT_SHED, server.budget.shed),
                 *of_relay.counters,
             ],
             [(names.NEWS_LAG, deciding.watch.lag), *of_relay.histograms],

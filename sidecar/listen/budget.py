@@ -5,7 +5,10 @@ still be too much. Whoever comes to hold more than a little tells the budget; be
 who hold most are cut until a tenth of it is free.
 """
 
+from collections import Counter
 from typing import Final, Protocol
+
+from sidecar.model.holding import Holding
 
 # Smaller amounts are not counted: there are many, and they come and go with each request.
 LITTLE_BYTES: Final = 4096
@@ -18,8 +21,8 @@ class Holder(Protocol):
     def kept_bytes(self) -> int:
         """What it keeps in memory at this moment."""
 
-    def shed(self) -> None:
-        """Give it up: end the exchange or the connection."""
+    def shed(self) -> Holding:
+        """Give it up: end the exchange or the connection; what it was kept for."""
 
 
 class Budget:
@@ -29,20 +32,21 @@ class Budget:
         most_bytes: the bound.
 
     Attributes:
+        most_bytes: the bound.
         used_bytes: as told last by each holder.
-        shed: how many were cut.
+        shed: how many were cut, by what they kept.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most = most_bytes
+        self.most_bytes: Final = most_bytes
         self._kept: dict[Holder, int] = {}
         self.used_bytes = 0
-        self.shed = 0
+        self.shed: Counter[str] = Counter(dict.fromkeys(Holding, 0))
 
     def tell(self, holder: Holder) -> bool:
         """`holder` keeps more, or less, than it did; whether it is worth counting."""
         self._count(holder)
-        if self.used_bytes > self._most:
+        if self.used_bytes > self.most_bytes:
             self._make_room()
         return holder in self._kept
 
@@ -61,11 +65,10 @@ class Budget:
         # Some have sent on what they told of, without a word: look before anybody is cut.
         for holder in list(self._kept):
             self._count(holder)
-        if self.used_bytes <= self._most:
+        if self.used_bytes <= self.most_bytes:
             return
         for holder in sorted(self._kept, key=self._kept.__getitem__, reverse=True):
-            if self.used_bytes <= self._most * _AIM:
+            if self.used_bytes <= self.most_bytes * _AIM:
                 return
             self.forget(holder)
-            self.shed += 1
-            holder.shed()
+            self.shed[holder.shed()] += 1

@@ -16,6 +16,7 @@ from sidecar.listen.limits import body_reader, goes_on, refuse_unfinished
 from sidecar.listen.pace import body_due
 from sidecar.listen.state import ANSWER, BODY, CLOSED, HEAD, LINGER
 from sidecar.model.decision import Denial
+from sidecar.model.holding import Holding
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
 from sidecar.parse.body import BodyMalformedError, BodyTooLargeError
@@ -467,10 +468,12 @@ class Downstream(Kept):
         self.deadline = NEVER
         self._break_off()
 
-    def shed(self) -> None:
+    def shed(self) -> Holding:
         """Memory for all clients is used up, and this one holds a large part of it."""
-        if self._is_stalled or self._exchange is None:
+        is_unread = self._is_stalled
+        if is_unread or self._exchange is None:
             self._reset_telling()
         else:
             self._exchange.be_last()
             self._exchange.fail(Reason.OVERLOADED)
+        return Holding.ANSWER if is_unread else Holding.REQUEST

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from sidecar.forward.exchange import Exchange
 from sidecar.listen.budget import LITTLE_BYTES
 from sidecar.listen.wire import Wire
+from sidecar.model.holding import Holding
 from sidecar.parse.body import ChunkedBody, LengthBody
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Kept(Wire):
             size += self._transport.get_write_buffer_size()
         return size
 
-    def shed(self) -> None:
-        """Give it all up."""
+    def shed(self) -> Holding:
+        """Give it all up; what it was."""
         raise NotImplementedError
 
     def _tell_budget(self) -> None:

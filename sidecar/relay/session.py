@@ -15,6 +15,7 @@ from sidecar.authorize.permit import Permit
 from sidecar.clock import stopwatch
 from sidecar.model.decision import Denial
 from sidecar.model.head import RequestHead
+from sidecar.model.holding import Holding
 from sidecar.model.peer import Peer
 from sidecar.relay.alarms import Alarms
 from sidecar.relay.closing import Code, code_of
@@ -260,9 +261,10 @@ class Session:
         """Octets that wait: for who does not read, for the rest of a message, for a decision."""
         return self.client.kept_bytes + self.upstream.kept_bytes
 
-    def shed(self) -> None:
+    def shed(self) -> Holding:
         """Memory for all clients is used up, and this one holds a large part of it."""
         self.ending.cut("memory")
+        return Holding.WEBSOCKET
 
     def _tell_budget(self) -> None:
         if self._is_counted or self.kept_bytes() > _LITTLE_BYTES:

@@ -53,6 +53,20 @@ CLIENT_REFUSED: Final = Metric(
     "counter",
     "Client connections closed at once because there were too many.",
 )
+BUFFERED_BYTES: Final = Metric(
+    "sidecar_buffered_bytes",
+    "gauge",
+    "Octets of all clients that wait in memory, each connection as it told last.",
+)
+BUFFERED_BYTES_BOUND: Final = Metric(
+    "sidecar_buffered_bytes_bound", "gauge", "How many may: beyond it connections are shed."
+)
+CLIENT_SHED: Final = Metric(
+    "sidecar_client_connections_shed",
+    "counter",
+    "Client connections that were cut because too much waited in memory, by what they kept there.",
+    ("kept",),
+)
 CLIENT_FAILED: Final = Metric(
     "sidecar_client_connections_failed",
     "counter",

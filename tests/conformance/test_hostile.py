@@ -327,14 +327,14 @@ async def test_memory_for_all_clients_together_is_bounded() -> None:
         greedy = [await plane.client() for _ in range(40)]
         for client in greedy:
             client.writer.write(request("/slow") + request("/next", "A: " + "b" * 30_000) * 2)
-        await plane.until(lambda: plane.server.budget.shed > 0)
-        await plane.until(lambda: len(plane.ended) >= plane.server.budget.shed)
+        await plane.until(lambda: plane.server.budget.shed.total() > 0)
+        await plane.until(lambda: len(plane.ended) >= plane.server.budget.shed.total())
         assert plane.server.budget.used_bytes <= 1_048_576
         assert (await good.get("/good")).status == 200
         held.gate.set()
         answers = [await client.response() for client in greedy]
         refused = [answer for answer in answers if answer.status == 503]
-        assert len(refused) == plane.server.budget.shed
+        assert len(refused) == plane.server.budget.shed["request"]
         assert {answer.json()["reason"] for answer in refused} == {Reason.OVERLOADED}
         assert len(refused) < len(greedy)
         for client in (good, *greedy):
@@ -354,7 +354,7 @@ async def test_early_bodies_count_as_memory_of_all_clients() -> None:
         for client in uploads:
             client.writer.write(request("/", "Content-Length: 200000", method="POST"))
             client.writer.write(b"x" * 200_000)
-        await plane.until(lambda: plane.server.budget.shed > 0)
+        await plane.until(lambda: plane.server.budget.shed.total() > 0)
         held.gate.set()
         statuses = [(await client.response()).status for client in uploads]
         assert set(statuses) == {200, 503}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.integration.whole.conftest import ROUTES, Start, Whole
 from tests.integration.whole.sockets import Peer
-from tests.plane import OK, ScriptedUpstream, read_head
+from tests.plane import OK, ScriptedUpstream, read_head, request
 
 PER_USER = {"user": {"per": "principal", "requests": 2, "seconds": 60}}
 
@@ -120,3 +120,40 @@ async def _shaken(whole: Whole) -> int:
     head = await peer.open("/ws")
     peer.close()
     return int(head[9:12])
+
+
+async def test_memory_of_all_clients_is_told_and_who_was_cut_for_it(start: Start) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while True:
+            writer.write(bytes(100_000))
+            await writer.drain()
+
+    bound = 1_048_576
+    cut = 'sidecar_client_connections_shed_total{kept="%s"}'
+    listen = {"address": "127.0.0.1:0", "limits": {"buffered_bytes": bound},
+        "deadlines": {"drain_seconds": 0.1}}  # fmt: skip
+    async with (
+        ScriptedUpstream(endless) as upstream,
+        start(
+            listen=listen,
+            upstreams={"app": {"url": upstream.url}},
+            routes=[{"path": "/{rest*}", "access": "public"}],
+        ) as whole,
+    ):
+        assert await whole.metric("sidecar_buffered_bytes_bound") == bound
+        assert await whole.metric("sidecar_buffered_bytes") == 0
+        peers = [await Peer.connect(whole.url) for _ in range(30)]
+        try:
+            for peer in peers:
+                peer.writer.transport.pause_reading()  # type: ignore[attr-defined] # it can
+                await peer.send(request("/x"))
+            async with asyncio.timeout(20):
+                while not await whole.metric(cut % "answer"):
+                    await asyncio.sleep(0.02)
+            assert 0 < await whole.metric("sidecar_buffered_bytes") <= bound
+            assert [await whole.metric(cut % each) for each in ("request", "websocket")] == [0, 0]
+        finally:
+            for peer in peers:
+                peer.writer.transport.abort()

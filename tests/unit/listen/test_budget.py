@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from sidecar.listen.budget import LITTLE_BYTES, Budget
+from sidecar.model.holding import Holding
 
 
 @dataclass(eq=False)
@@ -12,13 +13,15 @@ class Client:
     kept: int = 0
     cut: list[str] = field(default_factory=list)
     name: str = ""
+    holding: Holding = Holding.ANSWER
 
     def kept_bytes(self) -> int:
         return self.kept
 
-    def shed(self) -> None:
+    def shed(self) -> Holding:
         self.kept = 0
         self.cut.append(self.name)
+        return self.holding
 
 
 def test_counts_what_each_keeps_now() -> None:
@@ -52,7 +55,7 @@ def test_cuts_those_who_hold_most_until_a_tenth_is_free() -> None:
     assert cut == []
     budget.tell(Client(35_000, cut, "last"))
     assert cut == ["l"]
-    assert (budget.used_bytes, budget.shed) == (85_000, 1)
+    assert (budget.used_bytes, budget.shed.total()) == (85_000, 1)
 
 
 def test_looks_before_anybody_is_cut() -> None:
@@ -69,3 +72,12 @@ def test_may_cut_who_tells() -> None:
     budget, client = Budget(100_000), Client(200_000)
     assert budget.tell(client) is False
     assert (client.cut, budget.used_bytes) == ([""], 0)
+
+
+def test_counts_who_was_cut_by_what_it_kept() -> None:
+    budget = Budget(100_000)
+    assert budget.shed == dict.fromkeys(Holding, 0), "each is there before it happens"
+    for holding in (*Holding, Holding.REQUEST):
+        budget.tell(Client(200_000, holding=holding))
+    assert budget.shed == {"answer": 1, "request": 2, "websocket": 1}
+    assert (budget.used_bytes, budget.most_bytes) == (0, 100_000)

@@ -370,7 +370,7 @@ async def test_what_waits_is_counted_and_bounded() -> None:
     assert stage.budget.used_bytes == 0
     stage.client.unsent = 2_000_000
     stage.client.protocol.pause_writing()
-    assert (stage.client.ending, stage.budget.shed) == ("reset", 1)
+    assert (stage.client.ending, stage.budget.shed["websocket"]) == ("reset", 1)
     stage.client.lose()
     stage.upstream.lose()
     assert [session.cause for session in stage.ended] == ["memory"]

@@ -123,6 +123,7 @@ def test_names_are_unique() -> None:
         names.REQUESTS,
         names.AUDIT_DROPPED,
         names.CLIENT_REFUSED,
+        names.CLIENT_SHED,
         names.FACTS_STALE,
         names.NEWS_LAG,
         names.NEWS_GAP,
