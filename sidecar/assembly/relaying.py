@@ -9,6 +9,7 @@ from sidecar.clock import Sweeper
 from sidecar.forward.connection import reset
 from sidecar.forward.exchange import Exchange
 from sidecar.forward.pool import UpstreamPool
+from sidecar.listen.pace import backlog
 from sidecar.listen.server import SidecarServer
 from sidecar.pipeline import Pipeline
 from sidecar.relay.lives import Lives
@@ -60,6 +61,7 @@ async def relaying(
         parameters=deciding.snapshot.credentials.parameters,
         gate_of=MessageGates(root.routes, deciding.snapshot.routes.routes),
         reset=reset,
+        backlog=backlog,
         budget=server.budget,
         ended=ended,
         sweeper=sweeper,

@@ -430,6 +430,10 @@ class Exchange:
         if fields is None:
             self.fail(Reason.UPSTREAM_MALFORMED)
             return
+        if switches.is_full:
+            # Others were quicker; the upstream sees a connection that is lost.
+            self.fail(Reason.OVERLOADED)
+            return
         client = self._client.hand_over()
         if client is None:
             self.client_lost()

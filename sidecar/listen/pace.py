@@ -92,6 +92,16 @@ def patience(limits: Limits, deadlines: Deadlines) -> Patience | None:
     return Patience(rate, deadlines.write_stall_seconds) if rate else None
 
 
+def backlog(transport: asyncio.Transport) -> tuple[int, int]:
+    """Octets that a peer took, as `taken`, and those that it was sent and has not taken yet."""
+    waiting = transport.get_write_buffer_size()
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.fileno() >= 0:
+        (queued,) = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)))
+        waiting += queued
+    return taken(transport), waiting
+
+
 def taken(transport: asyncio.Transport) -> int:
     """Octets that the client's kernel took, since any fixed moment.
 

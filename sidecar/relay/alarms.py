@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 _PING: Final = b"sidecar"
 # Of `idle_seconds`: how often it is looked whether there was a message.
 _SHARE: Final = 0.25
+# A ping cannot be put into a frame that is under way; but nobody may be silent for ever.
+_MOST_SILENT_LOOKS: Final = 4
 
 
 class Alarms:
@@ -99,19 +101,21 @@ class Alarms:
         if not session.is_relaying or self.awaits_answer:
             return
         for end in (session.client, session.upstream):
-            if end.is_heard or not end.is_reading:
-                end.is_heard = end.is_pinged = False
-            elif not end.is_pinged:
-                end.is_pinged = True
-                if end.at_boundary:
-                    end.say(PING, _PING)
-            else:
+            if end.shows_life():
+                end.is_pinged = False
+                end.silent_looks = 0
+                continue
+            end.silent_looks += 1
+            if end.is_pinged or end.silent_looks > _MOST_SILENT_LOOKS:
                 end.abort()
                 if end.is_client:
                     session.ending.tell_both(Code.GOING_AWAY, "silent", "client-silent")
                 else:
                     session.ending.tell_both(Code.INTERNAL, "silent", "upstream-silent")
                 return
+            if end.at_boundary:
+                end.is_pinged = True
+                end.say(PING, _PING)
 
     def _look_for_idleness(self, now: float) -> None:
         session = self._session

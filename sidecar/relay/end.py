@@ -42,8 +42,8 @@ class End(asyncio.Protocol):
         other: the other end.
         transport: None once it is gone.
         octets: how many came.
-        is_heard: whether anything came since that was last asked.
-        is_pinged: whether it was sent a ping and nothing came since.
+        is_pinged: whether it was sent a ping and showed no sign of life since.
+        silent_looks: how often in a row it had shown none.
         is_stalled: whether it does not keep up with what it is sent.
         is_reading: whether it is read.
         is_told: whether it was sent a close frame, after which it is sent nothing.
@@ -53,9 +53,9 @@ class End(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_lost", "_session", "frames", "has_offended", "is_client", "is_heard", "is_pinged",
-        "is_reading", "is_stalled", "is_told", "joiner", "late", "octets", "other", "transport",
-        "waiting",
+        "_is_heard", "_lost", "_session", "_taken", "_unread", "frames", "has_offended",
+        "is_client", "is_pinged", "is_reading", "is_stalled", "is_told", "joiner", "late", "octets",
+        "other", "silent_looks", "transport", "waiting",
     )  # fmt: skip
 
     other: "End"
@@ -76,8 +76,10 @@ class End(asyncio.Protocol):
         self.is_client = is_client
         self.transport: asyncio.Transport | None = handed.transport
         self.octets = 0
-        self.is_heard = True
         self.is_pinged = False
+        self.silent_looks = 0
+        self._is_heard = True
+        self._taken = self._unread = 0
         self.is_stalled = handed.is_stalled
         self.is_reading = True
         self.is_told = False
@@ -95,12 +97,13 @@ class End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """asyncio: octets."""
-        self.is_heard = True
+        self._is_heard = True
         self.octets += len(data)
         self._session.received(self, data)
 
     def eof_received(self) -> None:
-        """asyncio: nothing more will come; without a close frame that is no proper end."""
+        """asyncio: nothing more will come. It is closed when it was sent what waits for it."""
+        self._session.ending.half_closed(self)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """asyncio: the connection is gone."""
@@ -117,6 +120,32 @@ class End(asyncio.Protocol):
         """asyncio: it does again."""
         self.is_stalled = False
         self._session.flows(self)
+
+    # -- Whether it is there ----------------------------------------------------------------
+
+    def shows_life(self) -> bool:
+        """Whether there was a sign of life since this was last asked.
+
+        To take what waited for it is one: a slow reader answers a ping after all that came before
+        it. To take what it was sent since is none: kernels do that for programs that hang.
+        """
+        if self._is_heard or not self.is_reading:
+            self._is_heard = False
+            self._unread = 0
+            return True
+        return self.took_some()
+
+    def took_some(self) -> bool:
+        """Whether it took, since this was last asked, of what was waiting for it then."""
+        taken, unread = self._taken, self._unread
+        if self.transport is not None and not self.transport.is_closing():
+            self._taken, self._unread = self._session.backlog(self.transport)
+        return unread > 0 and self._taken > taken
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether anything was waiting for it when `took_some` was last asked."""
+        return self._unread > 0
 
     # -- Towards it -------------------------------------------------------------------------
 

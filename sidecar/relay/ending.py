@@ -1,14 +1,16 @@
 """How a WebSocket ends: in one of these ways, each with a deadline.
 
-- One end sends a close frame: it goes on, the other answers, and both connections are closed.
+- One end sends a close frame: it goes on, the other answers, and both connections are closed. An
+  end that reads slowly gets to read what came before that frame, as long as it may.
 - One end breaks the protocol or a limit: the other is told by a close frame; what that one still
   has to say, and was about to, reaches the offender, and then a close frame says why.
 - It may not go on (revoked, expired, idle, we are ending): both are told at once, and nothing is
   relayed from then on. Where a frame is under way to an end, so that no frame of ours can follow,
-  that end is reset.
+  or where it was sent more than its kernel takes, that end is reset.
 - One end is lost: the other is closed without a close frame, as it would have seen it itself.
 """
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from sidecar.relay.closing import Code
@@ -34,13 +36,14 @@ class Ending:
         code: the close code that its client got or gave; 1006 for none.
     """
 
-    __slots__ = ("_offender", "_relay", "_session", "_violation", "cause", "code")
+    __slots__ = ("_offender", "_progressed_at", "_relay", "_session", "_violation", "cause", "code")
 
     def __init__(self, relay: "Relay", session: "Session") -> None:
         self._relay = relay
         self._session = session
         self._offender: End | None = None
         self._violation: Violation | None = None
+        self._progressed_at = 0.0
         self.cause = ""
         self.code: int = Code.ABNORMAL
 
@@ -67,6 +70,8 @@ class Ending:
         if end.is_told:
             self._finish()
         else:
+            end.other.took_some()
+            self._progressed_at = self._relay.now()
             self._session.alarms.expect_answer()
 
     def drop(self, end: End, octets: bytes) -> None:
@@ -83,13 +88,32 @@ class Ending:
         if self._offender is not None and self._session.is_relaying:
             self._tell_offender()
             self._finish()
+        elif self._is_being_read():
+            self._session.alarms.expect_answer()
         else:
             self.cut("unanswered")
+
+    def _is_being_read(self) -> bool:
+        """Whether an end still takes what came before the close frame of the other.
+
+        Only while it may: the session is not over then, and would be told to end.
+        """
+        session, now = self._session, self._relay.now()
+        if session.is_over:
+            return False
+        told = session.client if session.client.is_told else session.upstream
+        if told.took_some():
+            self._progressed_at = now
+            return True
+        pause = now - self._progressed_at
+        return told.has_unread and pause < self._relay.deadlines.write_stall_seconds
 
     def _finish(self) -> None:
         """Both were told: we close to the client, and the upstream to us (RFC 6455, 7.1.1)."""
         self._session.stop()
         self._session.client.close()
+        if self._session.client.transport is None:
+            self._session.upstream.close()
         self._session.alarms.expect_answer()
 
     # -- An end breaks a rule ---------------------------------------------------------------
@@ -134,13 +158,25 @@ class Ending:
         for end in (session.client, session.upstream):
             end.late.clear()
             end.waiting.clear()
+            told = code if end.is_client else upstream_code or code
             if end.is_stalled:
                 # What waits for it would still reach it.
                 end.abort()
-                continue
-            end.tell(code if end.is_client else upstream_code or code, reason)
-            end.read_on(True)
+            elif session.denial is not None and end.unsent:
+                # Written just now, or more than its kernel takes: the next turn of the loop tells.
+                asyncio.get_running_loop().call_soon(self._tell_unless_late, end, told, reason)
+            else:
+                end.tell(told, reason)
+                end.read_on(True)
         session.alarms.expect_answer()
+
+    @staticmethod
+    def _tell_unless_late(end: End, code: int, reason: str) -> None:
+        if end.unsent:
+            end.abort()
+        else:
+            end.tell(code, reason)
+            end.read_on(True)
 
     def stalled(self) -> None:
         """An end has not kept up for too long."""
@@ -154,22 +190,46 @@ class Ending:
 
     # -- An end is gone ---------------------------------------------------------------------
 
+    def half_closed(self, end: End) -> None:
+        """`end` sends nothing more; without a close frame that is no proper end.
+
+        Its connection closes by itself once it took what it was sent, for which it has not long.
+        """
+        if end.frames.close_code is None and not self._session.is_over:
+            self._leave(end)
+            self._close_other(end)
+
     def lost(self, end: End) -> None:
         """The connection of `end` is gone."""
         session, other = self._session, end.other
-        if not session.is_over:
-            self._note(f"{'client' if end.is_client else 'upstream'}-lost")
-            if other is self._offender:
-                self._tell_offender()
-            session.stop()
         if other.transport is None:
+            self._leave(end)
             session.alarms.disarm()
             self._relay.forget(session)
+        elif not session.is_over and end.frames.close_code is not None and other.is_told:
+            # It closed properly, but waits for no answer: the other reads on, and may answer.
+            self._note_loss(end)
+        else:
+            self._leave(end)
+            self._close_other(end)
+
+    def _leave(self, end: End) -> None:
+        if self._session.is_over:
             return
+        self._note_loss(end)
+        if end.other is self._offender:
+            self._tell_offender()
+        self._session.stop()
+
+    def _close_other(self, end: End) -> None:
+        session, other = self._session, end.other
         if not other.is_told or other.frames.has_ended:
             other.close()
         if not session.alarms.awaits_answer:
             session.alarms.expect_answer()
+
+    def _note_loss(self, end: End) -> None:
+        self._note(f"{'client' if end.is_client else 'upstream'}-lost")
 
     def _note(self, cause: str) -> None:
         if not self.cause:

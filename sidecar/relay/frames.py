@@ -47,9 +47,13 @@ class Frames:
         compresses: whether permessage-deflate was agreed on.
         frame_bytes: the largest payload of a frame; at least 125, which every frame may have.
         message_bytes: the largest message, all its frames together.
+        keeps_fragments: whether somebody keeps them until their message is whole: then the headers
+            of fragments are a part of its size, for empty ones fill memory, too.
 
     Attributes:
         messages: how many began.
+        extras: control frames, and fragments that carry next to nothing: who is held to a number
+            of messages could send those instead.
         violation: why nothing goes on any more; None while all is well.
         close_code: of the close frame that went by; None before one. Nothing goes on after it.
         close_bytes: size of that frame: the last octets that were given back.
@@ -61,6 +65,7 @@ class Frames:
         "_held",
         "_is_masked",
         "_is_open",
+        "_keeps_fragments",
         "_least",
         "_left",
         "_message",
@@ -70,12 +75,19 @@ class Frames:
         "_whole",
         "close_bytes",
         "close_code",
+        "extras",
         "messages",
         "violation",
     )
 
     def __init__(
-        self, *, is_masked: bool, compresses: bool, frame_bytes: int, message_bytes: int
+        self,
+        *,
+        is_masked: bool,
+        compresses: bool,
+        frame_bytes: int,
+        message_bytes: int,
+        keeps_fragments: bool = False,
     ) -> None:
         self._is_masked = is_masked
         self._compresses = compresses
@@ -86,11 +98,13 @@ class Frames:
         self._whole = _ALSO_COMPRESSED if compresses else _PLAIN
         self._frame_bytes = frame_bytes
         self._message_bytes = message_bytes
+        self._keeps_fragments = keeps_fragments
         self._held = b""
         self._left = 0
         self._is_open = False
         self._message = 0
         self.messages = 0
+        self.extras = 0
         self.violation: Violation | None = None
         self.close_code: int | None = None
         self.close_bytes = 0
@@ -174,7 +188,7 @@ class Frames:
         if begin > size:
             # The header goes on as a whole, so that what goes on can be followed by our own.
             return -1
-        if self._is_bad(first, length):
+        if self._is_bad(first, length, begin - at):
             return -1
         return begin + length
 
@@ -183,7 +197,10 @@ class Frames:
         if first & (_RESERVED | _FINAL) != _FINAL or first & _OPCODE not in _OPCODES:
             return self._violate(Code.PROTOCOL_ERROR, "not a whole control frame that is known")
         if first & _OPCODE != CLOSE:
-            return -1 if begin > size else begin + length
+            if begin > size:
+                return -1
+            self.extras += 1
+            return begin + length
         end = begin + length
         if end > size:
             return -1
@@ -211,11 +228,14 @@ class Frames:
         self._whole = _NONE
         return 0
 
-    def _is_bad(self, first: int, length: int) -> bool:
+    def _is_bad(self, first: int, length: int, header: int) -> bool:
         """Judge the header of a data frame, and count it."""
         opcode = first & _OPCODE
         reserved = first & _RESERVED
         begins = opcode != _CONTINUATION
+        size = length if begins else self._message + length
+        if self._keeps_fragments and not begins:
+            size += header
         if opcode not in _OPCODES:
             self._violate(Code.PROTOCOL_ERROR, f"opcode {opcode}")
         elif reserved and not (reserved == _COMPRESSED and begins and self._compresses):
@@ -224,11 +244,14 @@ class Frames:
             self._violate(Code.PROTOCOL_ERROR, "fragments of two messages, or of none")
         elif length > self._frame_bytes:
             self._violate(Code.TOO_BIG, f"a frame of {length} bytes")
-        elif (0 if begins else self._message) + length > self._message_bytes:
+        elif size > self._message_bytes:
             self._violate(Code.TOO_BIG, "a message that is too large")
         else:
-            self._message = length if begins else self._message + length
-            self.messages += begins
+            self._message = size
+            if begins:
+                self.messages += 1
+            elif length <= LARGEST_CONTROL:
+                self.extras += 1
             self._is_open = not first & _FINAL
             return False
         return True

@@ -36,22 +36,23 @@ class Joiner:
         frames: judges it, and bounds the size of a message.
     """
 
-    __slots__ = ("_begun", "_frames", "_left", "_opcode", "_parts", "_payloads")
+    __slots__ = ("_begun", "_frames", "_is_open", "_left", "_octets", "_opcode", "_payload")
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
         # Of the frame under way: its octets so far, and how many are to come.
         self._begun = bytearray()
         self._left = 0
-        # Of the message under way.
+        # Of the message under way. Not lists of parts: those of nothing would take room, too.
+        self._is_open = False
         self._opcode = 0
-        self._parts: list[bytes] = []
-        self._payloads: list[bytes] = []
+        self._octets = bytearray()
+        self._payload = bytearray()
 
     @property
     def kept_bytes(self) -> int:
         """Octets that wait for the rest of their message."""
-        return len(self._begun) + sum(map(len, self._parts)) + sum(map(len, self._payloads))
+        return len(self._begun) + len(self._octets) + len(self._payload)
 
     def feed(self, octets: bytes) -> list[Whole]:
         """What is whole now."""
@@ -82,17 +83,20 @@ class Joiner:
         if opcode & _CONTROL:
             found.append(Whole(opcode, payload, octets))
             return
-        if octets[0] & _FINAL and not self._parts:
+        is_last = bool(octets[0] & _FINAL)
+        if is_last and not self._is_open:
             found.append(Whole(opcode, payload, octets))
             return
-        if not self._parts:
+        if not self._is_open:
+            self._is_open = True
             self._opcode = opcode
-        self._parts.append(octets)
-        self._payloads.append(payload)
-        if octets[0] & _FINAL:
-            found.append(Whole(self._opcode, b"".join(self._payloads), b"".join(self._parts)))
-            self._parts = []
-            self._payloads = []
+        self._octets += octets
+        self._payload += payload
+        if is_last:
+            found.append(Whole(self._opcode, bytes(self._payload), bytes(self._octets)))
+            self._is_open = False
+            self._octets.clear()
+            self._payload.clear()
 
 
 def _header_of(octets: bytes, at: int) -> tuple[int, int]:

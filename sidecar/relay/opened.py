@@ -51,4 +51,5 @@ class Opened:
             compresses=self.agreement.compresses,
             frame_bytes=min(policy.frame_bytes, most),
             message_bytes=most,
+            keeps_fragments=self.reads_messages,
         )

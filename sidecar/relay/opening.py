@@ -10,7 +10,7 @@ from sidecar.clock import Sweeper
 from sidecar.model.head import RequestHead, Upgrade
 from sidecar.model.peer import Peer
 from sidecar.parse.response import ResponseHead
-from sidecar.relay.counts import Counts
+from sidecar.relay.counts import Counts, code_label
 from sidecar.relay.end import Handed
 from sidecar.relay.gate import GateMaker
 from sidecar.relay.handshake import Agreement, agree, is_of_handshake, offer
@@ -52,6 +52,7 @@ class Relay:
         parameters: of the query that hold credentials, which do not go upstream.
         gate_of: makes gates; None where no route has message rules.
         reset: ends a connection so that this is no proper end.
+        backlog: octets that a peer took so far, and those that wait for it.
         budget: of memory.
         ended: called once for each session, when both its connections are gone.
         sweeper: looks at deadlines.
@@ -61,6 +62,7 @@ class Relay:
         streams: finds responses that last; None where nobody looks.
         now: the loop's clock.
         reset: ends a connection so that this is no proper end.
+        backlog: octets that a peer took so far, and those that wait for it.
         budget: of memory.
     """
 
@@ -73,6 +75,7 @@ class Relay:
         parameters: frozenset[bytes],
         gate_of: GateMaker | None,
         reset: Callable[[asyncio.Transport], None],
+        backlog: Callable[[asyncio.Transport], tuple[int, int]],
         budget: Budget,
         ended: Callable[[Session], None],
         sweeper: Sweeper,
@@ -85,6 +88,7 @@ class Relay:
         self._parameters = parameters
         self._gate_of = gate_of
         self.reset: Final = reset
+        self.backlog: Final = backlog
         self.budget: Final = budget
         self._ended = ended
         self._sweeper = sweeper
@@ -179,7 +183,7 @@ class Relay:
         self.budget.forget(session)
         session.report()
         route = session.permit.route.name
-        self.counts.closes[session.cause, str(session.code), route] += 1
+        self.counts.closes[session.cause, code_label(session.code), route] += 1
         self._ended(session)
 
     # -- listen.server.Relays ---------------------------------------------------------------

@@ -63,8 +63,6 @@ class Reader:
         for at, whole in enumerate(wholes):
             if not session.is_relaying:
                 return
-            if end.is_client and session.is_too_fast():
-                return
             if not self._pass(end, whole):
                 end.waiting = wholes[at:]
                 session.flow()

@@ -111,6 +111,10 @@ class Session:
         """End a connection so that this is no proper end."""
         self._relay.reset(transport)
 
+    def backlog(self, transport: asyncio.Transport) -> tuple[int, int]:
+        """Octets that a peer took so far, and those that wait for it."""
+        return self._relay.backlog(transport)
+
     def begin(self) -> None:
         """Take both connections over, and what came on them already."""
         self.client.begin()
@@ -140,10 +144,14 @@ class Session:
             if not life.stands() and not life.may_pass():
                 if self._state is HELD:
                     end.late.append(octets)
+                    self._tell_budget()
                 return
             if end.joiner is not None:
+                wholes = end.joiner.feed(octets)
+                if end.has_offended or (end.is_client and self.is_too_fast()):
+                    return
                 if self.reader is not None:
-                    self.reader.read(end, end.joiner.feed(octets))
+                    self.reader.read(end, wholes)
                     self._tell_budget()
                 return
             frames = end.frames
@@ -163,17 +171,19 @@ class Session:
                 self.ending.violated(end, frames.violation)
         elif state is HELD:
             end.late.append(octets)
+            self._tell_budget()
         elif state is ENDING:
             self.ending.drop(end, octets)
 
     def is_too_fast(self) -> bool:
-        """Whether the client has exceeded its rate just now; the clock is rarely asked."""
-        messages = self.client.frames.messages
-        if not self._limit or messages - self._rated <= self._limit:
+        """Whether the client has just exceeded its rate; the clock is rarely asked."""
+        frames = self.client.frames
+        counted = frames.messages + frames.extras
+        if not self._limit or counted - self._rated <= self._limit:
             return False
         now = self._relay.now()
         is_exceeded = now - self._rated_at < _RATE_SECONDS
-        self._rated, self._rated_at = messages, now
+        self._rated, self._rated_at = counted, now
         if is_exceeded:
             self.ending.violated(self.client, Violation(Code.POLICY, "too many messages"))
         return is_exceeded

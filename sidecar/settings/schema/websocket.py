@@ -43,8 +43,9 @@ class WebSocketRule(Settings, frozen=True):
     message_bytes: Annotated[int, Meta(ge=125)] = 16_777_216
     # The same where messages are read (message rules, `reauthenticate`): those are kept whole.
     read_bytes: Annotated[int, Meta(ge=125)] = 1_048_576
-    # Of a client, in a second, counted over ten; beyond, the connection is closed (1008). 0 counts
-    # nothing.
+    # Of a client, in a second, counted over ten; beyond, the connection is closed (1008). Pings,
+    # pongs and fragments of up to 125 bytes count, too: who is held to a number of messages could
+    # send those instead. 0 counts nothing.
     messages_per_second: Annotated[float, Meta(ge=0)] = 0.0
     # Without a message in either direction for so long the connection is closed (1001). 0 never:
     # pings tell of peers that are gone.

@@ -11,6 +11,9 @@ from tests.plane import ScriptedUpstream
 from tests.unit.relay.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, closing, frame
 
 ACCEPT = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+SWITCHING = (
+    f"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{ACCEPT}\r\n\r\n"
+).encode()
 HERE = "Origin: http://app.example"
 
 
@@ -356,3 +359,31 @@ async def test_as_many_as_there_may_be(start: Start) -> None:
         peer = await open_socket(whole, app)
         assert await status(whole, "/ws", bearer(whole)) == 503
         peer.close()
+
+
+async def test_as_many_as_there_may_be_however_many_shake_hands_at_once(start: Start) -> None:
+    asked: list[bytes] = []
+    all_asked = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(asked) == 3:
+            all_asked.set()
+        await all_asked.wait()
+        writer.write(SWITCHING)
+        await reader.read(-1)
+
+    limits = {"limits": {"websockets": 1}, "deadlines": {"drain_seconds": 1.0}}
+    async with ScriptedUpstream(serve) as upstream:
+        route = {"path": "/ws", "access": "authenticated", "websocket": {}}
+        async with start(
+            upstreams={"app": {"url": upstream.url}},
+            routes=[route],
+            listen={"address": "127.0.0.1:0"} | limits,
+        ) as whole:
+            peers = [await Peer.connect(whole.url) for _ in range(3)]
+            heads = await asyncio.gather(*(peer.open("/ws", bearer(whole)) for peer in peers))
+            assert sorted(head[9:12] for head in heads) == [b"101", b"503", b"503"]
+            assert await whole.metric("sidecar_websockets") == 1
+            for peer in peers:
+                peer.close()

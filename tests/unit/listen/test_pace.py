@@ -7,7 +7,7 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.listen.pace import Patience, body_due, patience, taken
+from sidecar.listen.pace import Patience, backlog, body_due, patience, taken
 from sidecar.settings.schema import Deadlines, Limits
 
 LIMITS = Limits(slowest_upload_bytes_per_second=100, slowest_download_bytes_per_second=100)
@@ -159,6 +159,19 @@ def test_of_tcp_it_is_what_was_acknowledged() -> None:
         theirs.send(b"y")  # with the acknowledgement of what came before
         ours.recv(1)
         assert taken_of(ours) - before == 1000
+
+
+def test_what_waits_is_here_or_in_the_kernel() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        before, waiting = backlog(cast("asyncio.Transport", Transport(ours)))
+        assert (before, waiting) == (-5, 5)
+        ours.send(b"x" * 1000)
+        after, waiting = backlog(cast("asyncio.Transport", Transport(ours)))
+        assert waiting >= 1005
+        assert after < before
+    assert backlog(cast("asyncio.Transport", Transport(ours)))[1] == 5
+    assert backlog(cast("asyncio.Transport", Transport(None)))[1] == 5
 
 
 class Ancient:

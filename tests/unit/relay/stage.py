@@ -39,6 +39,7 @@ class FakeTransport(asyncio.Transport):
         self.is_paused = False
         self.ending = ""
         self.unsent = 0
+        self.taken = 0
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
@@ -193,6 +194,7 @@ class Stage:
             parameters=frozenset(),
             gate_of=(lambda _permit, _subprotocol: gate) if gate is not None else None,
             reset=lambda transport: transport.abort(),
+            backlog=lambda transport: (transport.taken, transport.unsent),  # type: ignore[attr-defined] # FakeTransport
             budget=self.budget,
             ended=self.ended.append,
             sweeper=self.sweeper,
