@@ -8,6 +8,7 @@ import msgspec
 
 from sidecar.model.cors import Cors
 from sidecar.model.route import Access, Evidence, Route
+from sidecar.route.access import wrong_access
 from sidecar.route.table import RESERVED, RouteTable, Tree
 from sidecar.route.template import (
     Kind,
@@ -24,9 +25,6 @@ from sidecar.settings.schema import CorsRule, RouteRule
 _METHOD: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]+")
 # What `RequestHead.host` can be: a name, an IPv4 address, or an IPv6 address in brackets.
 _HOST: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\]")
-# One action, named in full: patterns (`orders:*`) are for rules. `sidecar.authorize.action` says
-# the same for whoever asks.
-_ACTION: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){0,7}")
 
 
 class RouteProblem(msgspec.Struct, frozen=True):
@@ -179,14 +177,7 @@ def _parsed(index: int, rule: RouteRule) -> tuple[tuple[Segment, ...], RouteProb
 
 def _wrong_with(rule: RouteRule) -> Iterable[tuple[str, str]]:
     """What is wrong with a rule apart from its templates: (key, message)."""
-    if rule.access is None and rule.permission is None:
-        yield "access", "say 'public', 'authenticated', or give a permission"
-    if rule.access is not None and rule.permission is not None:
-        yield "access", "a permission implies it: give one of the two"
-    if rule.permission is not None and not _ACTION.fullmatch(rule.permission):
-        yield "permission", f"'{rule.permission}' is not an action such as 'orders:read'"
-    if rule.resource is not None and rule.permission is None:
-        yield "resource", "without a permission nobody asks for it"
+    yield from wrong_access(rule, "'public', 'authenticated'")
     if rule.access == "public":
         for field in ("audiences", "scopes"):
             if getattr(rule, field):

@@ -6,24 +6,16 @@ from typing import Final
 
 from sidecar.relay.message.graphql import NEXT, SUBSCRIBE
 from sidecar.relay.message.value import read_constant
+from sidecar.route.access import wrong_access
 from sidecar.settings.schema import MessageRule
 
-# As in `sidecar.route.rules`: one action, named in full.
-_ACTION: Final = re.compile(r"[A-Za-z0-9_.-]+(:[A-Za-z0-9_.-]+){0,7}")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def wrong_with(rule: MessageRule) -> Iterator[tuple[str, str]]:
     """What is wrong with a rule whatever the protocol: (key, message)."""
-    if rule.access is None and rule.permission is None:
-        yield "access", "say 'route', 'nobody', or give a permission"
-    if rule.access is not None and rule.permission is not None:
-        yield "access", "a permission implies it: give one of the two"
-    if rule.permission is not None and not _ACTION.fullmatch(rule.permission):
-        yield "permission", f"'{rule.permission}' is not an action such as 'orders:read'"
-    if rule.resource is not None and rule.permission is None:
-        yield "resource", "without a permission nobody asks for it"
+    yield from wrong_access(rule, "'route', 'nobody'")
     if rule.fields and rule.resource is None:
         yield "fields", "without a resource nothing is made of them"
 
