@@ -69,6 +69,10 @@ class Leased:
         for shard in range(SHARDS):
             self.lease(shard, until)
 
+    def leased_until(self, shard: int) -> float:
+        """Monotonic instant until which facts of `shard` may be used; perhaps one that is over."""
+        return self._leases[shard]
+
     def is_leased(self, shard: int, now: float) -> bool:
         """Whether facts of `shard` may be used at the monotonic instant `now`."""
         return now < self._leases[shard]

@@ -150,7 +150,11 @@ class Memory(Leased):
         return None
 
     def vouch(self, needs: Sequence[Need], now: float) -> Vouch | None:
-        """Vouches for the facts of `needs`, just found; None where they are of several shards."""
+        """Vouches for the facts of `needs`, just found; None where they are of several shards.
+
+        For what memory holds now: not for what was found earlier, unless `changes` is as it was
+        then.
+        """
         until = now + _VOUCHED_SECONDS
         shard = NO_SHARD
         for need in needs:

@@ -7,10 +7,16 @@ decided about again, on the same head: from memory at once, or, where memory lac
 that is loaded; nothing passes meanwhile. So nothing has to be told to a connection for it to stop:
 a change that was applied here, and a lease that lapsed (SYNC.md R13), stop it at its next read.
 
+**What vouches for a permit was read before it was decided, or in the same step, never after**: each
+look begins with `Life.before`, and where anything changed between that and the permit, nothing of
+what memory holds by then vouches for it. It may hold the very fact that would have been a refusal,
+loaded meanwhile for somebody else. Then it is decided about once more.
+
 Without a lease, or without memory, facts are loaded from the stores, and stand for half a lease
 from the beginning of the load. That is sound: a change that such a load did not see was committed
 after it began, so its acknowledgement as `applied` either waits longer than that (R2), or for this
-sidecar to apply it, which ends what stands here at once.
+sidecar to apply it, which ends what stands here at once. What memory gave under a lease, or a read
+that others had begun under it, stands no longer than that lease.
 """
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -57,15 +63,17 @@ class Relayed(Protocol):
 
 
 class Before(NamedTuple):
-    """What was known when facts began to be loaded.
+    """What was known when it began to be decided.
 
     Attributes:
         began: monotonic instant.
         change: the count of changes.
+        leased_until: monotonic instant at which the lease ends, or ended.
     """
 
     began: float
     change: int
+    leased_until: float
 
 
 class Life:
@@ -82,6 +90,7 @@ class Life:
         is_wanted: whether facts are being loaded for it.
         held_since: monotonic instant since which nothing passes; None while it does.
         heard_at: wall-clock instant at which the change was published that it is looked at for.
+        news: how many changes were heard that concern it.
         is_over: whether it has ended.
     """
 
@@ -98,6 +107,7 @@ class Life:
         "is_over",
         "is_queued",
         "is_wanted",
+        "news",
         "peer",
         "permit",
         "relayed",
@@ -130,6 +140,7 @@ class Life:
         self.is_wanted = False
         self.held_since: float | None = None
         self.heard_at = 0.0
+        self.news = 0
         self.is_over = False
 
     @property
@@ -159,8 +170,9 @@ class Life:
         return False
 
     def before(self) -> Before:
-        """To be asked before facts are loaded for it."""
-        return Before(instant(), self._memory.changes(self.shard))
+        """To be asked before it is decided about, and before facts are loaded for that."""
+        memory, shard = self._memory, self.shard
+        return Before(instant(), memory.changes(shard), memory.leased_until(shard))
 
     def renew(self, permit: Permit, before: Before, grace_seconds: float) -> None:
         """It was decided about again, and may go on.
@@ -171,21 +183,27 @@ class Life:
             grace_seconds: how long facts of the stores stand.
         """
         was, self.permit = self.permit, permit
-        memory, now = self._memory, instant()
-        vouch = memory.vouch(self._needs(), now)
-        self._is_leased = vouch is not None and memory.stands(vouch, now)
-        if permit.reason is Reason.LAST_KNOWN_GOOD:
-            self._is_leased = False
-            grace_seconds = _RECALLED_SECONDS
-        if not self._is_leased:
-            vouch = Vouch(self.shard, before.change, before.began + grace_seconds)
-        self._vouch = vouch
+        self._vouch, self._is_leased = self._vouched(before, grace_seconds)
         self._vouched_at = wall()
         if permit.subject is not was.subject:
             self.relayed.renewed(permit)
         if self.held_since is not None:
             self.held_since = None
             self.relayed.resume()
+
+    def _vouched(self, before: Before, grace_seconds: float) -> tuple[Vouch, bool]:
+        """What vouches for the permit from now on, and whether that needs a lease."""
+        memory, now, shard = self._memory, instant(), self.shard
+        if self.permit.reason is Reason.LAST_KNOWN_GOOD:
+            return Vouch(shard, before.change, before.began + _RECALLED_SECONDS), False
+        vouch = memory.vouch(self._needs(), now)
+        if vouch is not None and vouch.change == before.change and memory.stands(vouch, now):
+            return vouch, True
+        until = before.began + grace_seconds
+        for leased_until in (before.leased_until, memory.leased_until(shard)):
+            if leased_until > before.began:
+                until = min(until, leased_until)
+        return Vouch(shard, before.change, until), False
 
     def _needs(self) -> tuple[Need, ...]:
         principal = self.permit.principal

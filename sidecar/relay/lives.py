@@ -23,7 +23,7 @@ from sidecar.model.decision import Denial, Missing
 from sidecar.model.head import RequestHead
 from sidecar.model.need import Found, Need, SessionNeed, TokenNeed
 from sidecar.model.peer import Peer
-from sidecar.relay.life import Life, Relayed
+from sidecar.relay.life import Before, Life, Relayed
 from sidecar.relay.register import Heard, Register
 from sidecar.relay.reviewing import Asker, Decides, Reviewer
 
@@ -95,14 +95,23 @@ class Lives:
         self._register.add(life)
         return life
 
-    def replace(self, life: Life, head: RequestHead, permit: Permit) -> None:
-        """Somebody showed a fresh credential: from now on the life depends on that one."""
+    def replace(self, life: Life, head: RequestHead, permit: Permit, before: Before) -> None:
+        """Somebody showed a fresh credential: from now on the life depends on that one.
+
+        Args:
+            life: the life.
+            head: with the credential.
+            permit: what it gives.
+            before: as it was before that was decided (`Life.before`).
+        """
         self._register.discard(life)
         life.head = head
         life.credential = self._presented(head, permit)
         self._register.add(life)
-        self._reviewer.renew(life, permit, life.before())
+        self._reviewer.renew(life, permit, before)
         self._register.expect_end(life)
+        # News about the credential were nobody's until now.
+        self._reviewer.queue(life)
 
     def close(self, life: Life) -> None:
         """The connection is gone; idempotent."""
@@ -123,6 +132,7 @@ class Lives:
         is_of_one = news.kind in {ChangeKind.SESSION, ChangeKind.USER}
         for life in self._register.concerned(news):
             life.heard_at = life.heard_at or published
+            life.news += 1
             self._reviewer.queue(life, first=is_of_one)
 
     def look_at(self, life: Life) -> None:

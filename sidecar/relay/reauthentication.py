@@ -21,6 +21,7 @@ from sidecar.model.peer import Peer
 from sidecar.model.websocket import Reauthentication
 from sidecar.relay.closing import TEXT
 from sidecar.relay.gate import Kind
+from sidecar.relay.life import Before
 
 if TYPE_CHECKING:
     from sidecar.relay.opening import Relay
@@ -107,6 +108,7 @@ class Fresh:
             () if upgrade is None else upgrade.subprotocols,
         )
         head.upgrade.presented = need
+        before = life.before()
         try:
             verdict = await self._relay.lives.settle(Candidate(head, life.peer, life.request_id))
         finally:
@@ -118,10 +120,10 @@ class Fresh:
         elif not _is_same(verdict.principal, life.permit.principal):
             self._refuse(_ANOTHER)
         else:
-            self._take(head, verdict)
+            self._take(head, verdict, before)
 
-    def _take(self, head: RequestHead, permit: Permit) -> None:
-        self._relay.lives.replace(self._session.life, head, permit)
+    def _take(self, head: RequestHead, permit: Permit, before: Before) -> None:
+        self._relay.lives.replace(self._session.life, head, permit, before)
         self.expect()
         self._session.alarms.arm()
         self._count("reauthenticated")

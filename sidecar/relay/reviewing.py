@@ -194,14 +194,21 @@ class Reviewer:
             life = self._wanted.popleft() if self._wanted else None
             if life is None or life.is_over:
                 continue
-            before = life.before()
-            try:
-                verdict = await self._decides.settle(life)
-            except Exception:  # noqa: BLE001 - whatever broke, it may not go on
-                _LOG.exception("request %s could not be decided again", life.request_id)
-                verdict = Denial(Reason.INTERNAL_ERROR, "an error in the decision")
-            life.is_wanted = False
+            await self._settle(life)
+
+    async def _settle(self, life: Life) -> None:
+        before, head, news = life.before(), life.head, life.news
+        try:
+            verdict = await self._decides.settle(life)
+        except Exception:  # noqa: BLE001 - whatever broke, it may not go on
+            _LOG.exception("request %s could not be decided again", life.request_id)
+            verdict = Denial(Reason.INTERNAL_ERROR, "an error in the decision")
+        life.is_wanted = False
+        if life.head is head:
             self._conclude(life, verdict, before)
+        # Otherwise that was about a credential in whose place there is another by now.
+        if not life.is_over and (life.head is not head or life.news != news):
+            self.queue(life)
 
     async def stop(self) -> None:
         """End the work."""
