@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from sidecar.relay.gate import Direction, Kind
 from sidecar.relay.message.compilation import compile_messages
@@ -11,7 +12,7 @@ from sidecar.relay.message.gate import MessageGate
 from sidecar.relay.message.refusal import Refusal
 from sidecar.route.rules import compile_routes
 from sidecar.settings.load import parse
-from tests.cases.messages.world import permit_for, subject_with, told
+from tests.cases.messages.world import gate_of, permit_for, subject_with, told
 
 ROOT: Final = Path(__file__).parents[4]
 ENVIRON: Final = {
@@ -70,6 +71,25 @@ def test_the_hook_of_the_documentation_reads() -> None:
     exec(code, module)  # noqa: S102 - our own documentation
     (call,) = module["read"]("client", True, b"GET order 17")
     assert (call.type, call.topic, call.fields, call.id) == ("GET", "order", {"name": "17"}, None)
+
+
+@pytest.mark.parametrize(
+    ("params", "gives"),
+    [
+        ('{"sku": "ABC-1234", "count": 2}', "allow"),
+        ('{"sku": "ABC-12345", "count": 2}', "invalid-message"),
+        ('{"sku": "ABC-1234", "count": 2.5}', "invalid-message"),
+        ('{"SKU": "ABC-1234", "count": 2}', "invalid-message"),
+    ],
+)
+def test_the_schema_of_the_documentation_holds(params: str, gives: str) -> None:
+    text = (ROOT / "docs" / "websocket.md").read_text(encoding="utf-8")
+    rules = text.partition("### Schemas\n\n```yaml\n")[2].partition("```")[0]
+    document = {"messages": {"protocol": "json-rpc", "refused": "drop", **yaml.safe_load(rules)}}
+    gate = gate_of(document, ["allow orders:create"])
+    message = f'{{"jsonrpc": "2.0", "method": "orders.place", "params": {params}}}'
+    said = told(gate.judge(Direction.CLIENT, Kind.TEXT, message.encode()))
+    assert (said if isinstance(said, str) else said["drop"]) == gives
 
 
 def test_the_documentation_names_all_codes() -> None:
