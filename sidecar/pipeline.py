@@ -14,14 +14,14 @@ while ago. Refusal is a value and the default.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Final, Protocol
 
 from sidecar.audit.record import Closed, record_of, record_of_close
 from sidecar.audit.sink import AuditSink
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
-from sidecar.decide import MOST_ROUNDS, Snapshot, decide, decide_without_stores
+from sidecar.decide import EMPTY, MOST_ROUNDS, Snapshot, decide, decide_without_stores
 from sidecar.forward.exchange import Exchange
 from sidecar.gate import Gate
 from sidecar.model.decision import Denial, Missing, Work
@@ -121,8 +121,10 @@ class Pipeline:
             if ticket is not None:
                 self._spawn(self._redeem_and_decide(exchange, ticket, self._tickets))
                 return
-        verdict = self._decide(exchange, {})
-        if verdict.__class__ is Missing:
+        verdict = self._decide(exchange, EMPTY)
+        if verdict.__class__ is Permit and self._gate is None:
+            exchange.forward(verdict)
+        elif verdict.__class__ is Missing:
             self._spawn(self._load_and_decide(exchange, verdict))
         else:
             self._conclude(exchange, verdict)
@@ -265,7 +267,7 @@ class Pipeline:
     def _decide(
         self,
         exchange: Asker,
-        loaded: dict[Need, Found | Denial],
+        loaded: Mapping[Need, Found | Denial],
         done: Work | None = None,
     ) -> Permit | Denial | Missing:
         head, certificate = exchange.head, exchange.peer.certificate
@@ -303,11 +305,13 @@ class Pipeline:
         meters.bytes_out += exchange.bytes_out
         permit = exchange.permit
         denial = exchange.denial
-        route = permit.route if permit is not None else denial.route if denial is not None else None
-        name = route.name if route is not None else ""
-        reason = (
-            denial.reason if denial is not None else permit.reason if permit is not None else ""
-        )
+        name, reason = "", ""
+        if permit is not None:
+            name, reason = permit.route.name, permit.reason
+        elif denial is not None and denial.route is not None:
+            name = denial.route.name
+        if denial is not None:
+            reason = denial.reason
         meters.requests[name, reason, exchange.status] += 1
         meters.seconds[name].add(seconds)
         if self._audit is not None and (self._audit_permits or denial is not None):

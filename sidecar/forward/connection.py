@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _MOST_INTERIM: Final = 16
 _CHUNK_LINE_BYTES: Final = 4096
 _TRAILER_BYTES: Final = 65_536
+_LENGTH_ALONE: Final = frozenset((b"content-length",))
 # An application counts `Keep-Alive: timeout` from its answer, which is a while ago when we look.
 _KEPT_MARGIN_SECONDS: Final = 0.5
 
@@ -99,7 +100,8 @@ class UpstreamConnection(asyncio.Protocol):
         One look at the socket (0.4 µs): the next request meets neither bytes nobody asked for
         (PROMISES 6) nor the close of an upstream that had enough of us.
         """
-        return self.is_open and not self._poll.poll(0)
+        transport = self._transport
+        return transport is not None and not transport.is_closing() and not self._poll.poll(0)
 
     @property
     def unsent(self) -> int:
@@ -223,19 +225,15 @@ class UpstreamConnection(asyncio.Protocol):
     def _read_head(self, exchange: "Exchange", data: bytes) -> None:
         if self._buffer:
             data = self._buffer + data
+        pool = self._pool
         end = data.find(b"\r\n\r\n", self._searched)
-        if end < 0 or end > self._pool.settings.head_bytes:
-            if len(data) > self._pool.settings.head_bytes or b"\n\n" in data[self._searched :]:
-                # Too long; or lines end in LF alone, and this head would never be complete.
-                self._break(exchange, Reason.UPSTREAM_MALFORMED)
-                return
-            self._buffer = data
-            self._searched = max(0, len(data) - 3)
+        if end < 0 or end > pool.settings.head_bytes:
+            self._await_rest_of_head(exchange, data)
             return
         self._buffer = b""
         self._searched = 0
         try:
-            answer = self._pool.reader.read(data[: end + 4])
+            answer = pool.reader.read(data[: end + 4])
             length = response_length(exchange.head.method, answer.status, answer.minor, answer)
         except UpstreamMalformedError:
             self._break(exchange, Reason.UPSTREAM_MALFORMED)
@@ -244,11 +242,26 @@ class UpstreamConnection(asyncio.Protocol):
         if answer.status < 200:
             self._read_interim(exchange, answer, rest)
             return
-        body = self._begin_body(answer, length)
-        if self._pool.fuse is not None:
-            self._pool.answered(exchange, answer.status)
+        self._judge_reuse(answer, length)
+        if pool.fuse is not None:
+            pool.answered(exchange, answer.status)
+        if length == len(rest):
+            # All of it is here, as of most answers.
+            exchange.begin_response(answer, length)
+            self._complete(exchange, rest)
+            return
+        self._body = body = _body_of(length)
         exchange.begin_response(answer, length)
         self._read_body(exchange, body, rest)
+
+    def _await_rest_of_head(self, exchange: "Exchange", data: bytes) -> None:
+        most = self._pool.settings.head_bytes
+        if len(data) > most or b"\n\n" in data[self._searched :]:
+            # Too long; or lines end in LF alone, and this head would never be complete.
+            self._break(exchange, Reason.UPSTREAM_MALFORMED)
+            return
+        self._buffer = data
+        self._searched = max(0, len(data) - 3)
 
     def _read_interim(self, exchange: "Exchange", answer: ResponseHead, rest: bytes) -> None:
         self._interim += 1
@@ -266,9 +279,12 @@ class UpstreamConnection(asyncio.Protocol):
         if rest and self._exchange is exchange:
             self._read_head(exchange, rest)
 
-    def _begin_body(self, answer: ResponseHead, length: int | None) -> BodyReader:
-        self._reusable = answer.minor == 1 and length != UNTIL_CLOSE
+    def _judge_reuse(self, answer: ResponseHead, length: int | None) -> None:
+        """Whether, and how long, the connection may serve again once `answer` is over."""
         of_message = answer.names.of_message
+        self._reusable = answer.minor == 1 and length != UNTIL_CLOSE
+        if length and of_message == _LENGTH_ALONE:
+            return
         if length == 0 and (
             b"transfer-encoding" in of_message or (answer.value(b"content-length") or b"0") != b"0"
         ):
@@ -284,15 +300,6 @@ class UpstreamConnection(asyncio.Protocol):
             kept = kept_seconds(answer.value(b"keep-alive") or b"") - _KEPT_MARGIN_SECONDS
             self.idle_seconds = min(self._pool.settings.idle_seconds, kept)
             self._reusable = self._reusable and kept > 0
-        body: BodyReader
-        if length is None:
-            body = ChunkedBody(_CHUNK_LINE_BYTES, _TRAILER_BYTES)
-        elif length == UNTIL_CLOSE:
-            body = UntilCloseBody()
-        else:
-            body = LengthBody(length)
-        self._body = body
-        return body
 
     def _read_body(self, exchange: "Exchange", body: BodyReader, data: bytes) -> None:
         if data and body.ended:
@@ -307,9 +314,21 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = self._pool.now() + self._pool.settings.body_idle_seconds
             exchange.relay(payload, ended=False)
             return
+        if body.rest:
+            self._reusable = False
+        self._complete(exchange, payload)
+
+    def _complete(self, exchange: "Exchange", payload: bytes) -> None:
+        """The answer is here to its last part, `payload`."""
         self._exchange = None
         self.served += 1
-        if self._reusable and not body.rest and exchange.is_request_sent and not self.unsent:
+        transport = self._transport
+        if (
+            self._reusable
+            and exchange.is_request_sent
+            and transport is not None
+            and not transport.get_write_buffer_size()
+        ):
             self._pool.give_back(self)
         else:
             self.discard()
@@ -318,6 +337,12 @@ class UpstreamConnection(asyncio.Protocol):
     def _break(self, exchange: "Exchange", reason: Reason) -> None:
         self.discard()
         exchange.fail(reason)
+
+
+def _body_of(length: int | None) -> BodyReader:
+    if length is None:
+        return ChunkedBody(_CHUNK_LINE_BYTES, _TRAILER_BYTES)
+    return UntilCloseBody() if length == UNTIL_CLOSE else LengthBody(length)
 
 
 def _nothing() -> None:

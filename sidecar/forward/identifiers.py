@@ -25,7 +25,7 @@ class Identifiers:
 
     def __init__(self, forwarded: Forwarded) -> None:
         self._field = forwarded.request_id.lower().encode()
-        self._process = secrets.token_hex(8)
+        self._process = secrets.token_hex(8).encode()
         self._next = itertools.count(secrets.randbits(32)).__next__
         self._scramble = secrets.randbits(64) | 1
 
@@ -35,10 +35,10 @@ class Identifiers:
             given = head.value(self._field)
             if given is not None and _ACCEPTABLE.fullmatch(given):
                 return given
-        return b"%b%08x" % (self._process.encode(), self._next() & 0xFFFFFFFF)
+        return b"%b%08x" % (self._process, self._next() & 0xFFFFFFFF)
 
     def trace_parent(self) -> bytes:
         """A new trace parent, not sampled (W3C Trace Context section 3.2)."""
         # An odd multiplier permutes the counter over 64 bits: distinct, and spread evenly.
         mixed = (self._next() * self._scramble) & 0xFFFFFFFFFFFFFFFF
-        return b"00-%b%016x-%016x-00" % (self._process.encode(), mixed, mixed or 1)
+        return b"00-%b%016x-%016x-00" % (self._process, mixed, mixed or 1)

@@ -210,7 +210,17 @@ class Downstream(Kept):
         if is_kept and self._state is ANSWER:
             self._state = HEAD
             self._begun = False
-            self._await_head()
+            server = self._server
+            if (
+                self._pending
+                or self._is_stalled
+                or self._half_closed
+                or not self._reading
+                or server.forwarder.is_draining
+            ):
+                self._await_head()
+            else:
+                self.deadline = server.now() + server.deadlines.keep_alive_seconds  # as `_arm`
             if self._is_told:
                 self._tell_budget()
         elif self._state is CLOSED:

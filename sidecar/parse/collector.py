@@ -3,7 +3,7 @@
 from operator import itemgetter
 from typing import Final
 
-from sidecar.model.head import FieldNames
+from sidecar.model.head import FieldNames, Fields
 
 # Kinds of heads that are remembered, and how large they may be: about 3 KB each, mostly. Whoever
 # sends names at random makes all of them be learned again now and then (10 µs), and no more.
@@ -39,21 +39,19 @@ class FieldCollector:
         self._received.clear()
         self._values.clear()
 
-    def _names(self) -> FieldNames:
-        """The names that came."""
+    def _collect(self, into: Fields) -> None:
+        """Give what came to a head."""
         received = tuple(self._received)
-        names = self._remembered.get(received)
-        return self._learn(received) if names is None else names
-
-    def _contents(self) -> tuple[bytes, ...]:
-        """The values that came; llhttp leaves white space behind them (RFC 9110 section 5.5)."""
+        into.names = self._remembered.get(received) or self._learn(received)
         values = self._values
         try:
+            # llhttp leaves white space behind values (RFC 9110 section 5.5).
             if min(map(_last_octet, values)) > 0x20:
-                return tuple(values)
+                into.contents = tuple(values)
+                return
         except (IndexError, ValueError):
             pass  # an empty value, or no field at all
-        return tuple([value.rstrip(b" \t") for value in values])
+        into.contents = tuple([value.rstrip(b" \t") for value in values])
 
     def _learn(self, received: tuple[bytes, ...]) -> FieldNames:
         if len(received) > _MOST_NAMES or sum(map(len, received)) > _LONGEST_NAMES:

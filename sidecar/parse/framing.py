@@ -50,7 +50,9 @@ def response_length(method: str, status: int, minor: int, fields: Fields) -> int
     Raises:
         UpstreamMalformedError: the framing fields contradict each other or are malformed.
     """
-    coding = fields.value(b"transfer-encoding")
+    coding = None
+    if b"transfer-encoding" in fields.names.of_message:
+        coding = fields.value(b"transfer-encoding")
     length = fields.value(b"content-length")
     repeated = fields.names.repeated
     if coding is not None:

@@ -108,10 +108,10 @@ class RequestReader(FieldCollector):
             pass  # llhttp's word for "Upgrade was asked for"; `read_upgrade` judges that
         except httptools.HttpParserError as error:
             return self._malformed(error)
-        head.contents = contents = self._contents()
-        if len(contents) > self._most_fields:
-            return Denial(Reason.HEAD_TOO_LARGE, f"{len(contents)} fields")
-        head.names = names = self._names()
+        if len(self._values) > self._most_fields:
+            return Denial(Reason.HEAD_TOO_LARGE, f"{len(self._values)} fields")
+        self._collect(head)
+        names = head.names
         if names.repeated:
             for name in SINGLE:
                 if name in names.repeated:
@@ -124,7 +124,7 @@ class RequestReader(FieldCollector):
         if of_message and (
             of_message != _CONNECTION_ALONE
             or b"connection" in names.repeated
-            or contents[names.places[b"connection"]].lower() != b"keep-alive"
+            or head.contents[names.places[b"connection"]].lower() != b"keep-alive"
         ):
             return self._read_framing(head)
         # Neither a body nor an expectation nor an upgrade; RFC 9112 section 9.3.

@@ -59,9 +59,9 @@ class ResponseReader(FieldCollector):
             pass
         except httptools.HttpParserError as error:
             raise UpstreamMalformedError(str(error)) from None
-        answer = ResponseHead(int(start[2]), 1 if start[1] == b"1" else 0)
-        answer.contents = self._contents()
-        if len(answer.contents) > self._most_fields:
+        if len(self._values) > self._most_fields:
             raise UpstreamMalformedError("too many fields")
-        answer.names = self._names()
+        minor, status = start.groups()
+        answer = ResponseHead(int(status), 1 if minor == b"1" else 0)
+        self._collect(answer)
         return answer
