@@ -4,11 +4,14 @@ Before: is there room, is it a preflight, does its client's address ask too ofte
 needs a credential, so that floods of bad ones cost no look-up. After: does whoever was recognized
 ask too often, or everybody together? Only what is permitted counts there.
 
+Preflights that the application answers are nobody's requests: those of one address take from
+buckets of their own, never from those that everybody's requests share.
+
 What an address limit took stays taken when a later limit refuses: it is there for the work of
 finding out who asks, which was done by then.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import Final
 
 from sidecar.authorize.authorizer import Authorizer
@@ -19,6 +22,7 @@ from sidecar.limit.address import client_address, key_of
 from sidecar.limit.buckets import Buckets
 from sidecar.limit.rates import REASONS, Charge, Excess, Limit, Per, fields_of, take
 from sidecar.model.decision import Denial, Missing
+from sidecar.model.head import RequestHead
 from sidecar.model.reason import Reason
 from sidecar.model.route import Route
 from sidecar.route.cors import answer_fields, is_allowed, preflight_fields, requested_method
@@ -60,8 +64,15 @@ class Gate:
         configured = dict(zip(table.routes[len(table.routes) - len(rules) :], rules, strict=True))
         self._early: dict[Route, tuple[Limit, ...]] = {}
         self._late: dict[Route, tuple[Limit, ...]] = {}
+        self._of_preflights: dict[Route, tuple[Limit, ...]] = {}
         for route in table.routes:
             rates = configured[route].rates if route in configured else {}
+            if route.forwards_preflights:
+                self._of_preflights[route] = tuple(
+                    _limit(name, rate, limits.buckets, Per.ADDRESS)
+                    for name, rate in (*_shared(limits.rates), *rates.items())
+                    if rate.per != "principal"
+                )
             of_route = [_limit(name, rate, limits.buckets) for name, rate in rates.items()]
             early = tuple(limit for limit in of_route if limit.per is Per.ADDRESS)
             if early:
@@ -107,7 +118,7 @@ class Gate:
         return answer_fields(match.route.cors, head)
 
     def _count_address(self, exchange: Exchange) -> Denial | None:
-        head, peer = exchange.head, exchange.peer
+        head = exchange.head
         route: Route | None = None
         limits = self._addresses
         if self._early:
@@ -115,13 +126,24 @@ class Gate:
             if not isinstance(match, Denial):
                 route = match.route
                 limits = [*limits, *self._early.get(route, _NO_LIMITS)]
+        return self._count_each(exchange, limits, route)
+
+    def _count_each(
+        self,
+        exchange: Exchange,
+        limits: Collection[Limit],
+        route: Route | None,
+        permit: Permit | None = None,
+    ) -> Denial | None:
+        """Take from the bucket that each of `limits` has for the client's address."""
+        head, peer = exchange.head, exchange.peer
         if not limits:
             return None
         address = peer.address
         if peer.is_trusted:
             address = client_address(address, head.values(b"x-forwarded-for"), self._is_trusted)
         key = key_of(address)
-        return self._count(exchange, [(limit, key) for limit in limits], route)
+        return self._count(exchange, [(limit, key) for limit in limits], route, permit)
 
     def _settles_preflight(self, exchange: Exchange) -> bool:
         head = exchange.head
@@ -136,11 +158,13 @@ class Gate:
             return False
         route = match.route
         if route.cors is None:
-            verdict = self.passes(exchange, permit)
-            if isinstance(verdict, Permit):
-                exchange.forward(verdict)
-            elif isinstance(verdict, Denial):
-                exchange.refuse(verdict)
+            if self._decides_itself(head):
+                return False
+            excess = self._count_each(exchange, self._of_preflights[route], route, permit)
+            if excess is None:
+                exchange.forward(permit)
+            else:
+                exchange.refuse(excess)
         elif is_allowed(route.cors, head):
             exchange.fields += preflight_fields(route.cors, route, head)
             exchange.answer_empty(permit)
@@ -149,6 +173,11 @@ class Gate:
             detail = "the policy of the route does not name the page's origin"
             exchange.refuse(Denial(Reason.ORIGIN_NOT_ALLOWED, detail, route=route))
         return True
+
+    def _decides_itself(self, head: RequestHead) -> bool:
+        """Whether a route names the method OPTIONS there: then its rule says who may send it."""
+        match = self._table.match(head.host, head.method, head.path)
+        return not isinstance(match, Denial) and head.method in match.route.methods
 
     # -- After it ---------------------------------------------------------------------------
 
@@ -205,10 +234,18 @@ class Gate:
         return _refusal(excess, route, permit)
 
 
-def _limit(name: str, rate: Rate, buckets: int) -> Limit:
+def _limit(name: str, rate: Rate, buckets: int, per: Per | None = None) -> Limit:
     burst = rate.burst or rate.requests
     table = Buckets(rate.seconds / rate.requests, burst, buckets)
-    return Limit(name, Per(rate.per), rate.requests, rate.seconds, table)
+    return Limit(name, per or Per(rate.per), rate.requests, rate.seconds, table)
+
+
+def _shared(rates: Mapping[str, Rate]) -> Iterable[tuple[str, Rate]]:
+    """Limits of all routes that count each route's requests together, by name.
+
+    Those for each address have counted a preflight already, as any request of that address.
+    """
+    return ((name, rate) for name, rate in rates.items() if rate.per == "route")
 
 
 def _refusal(excess: Excess, route: Route | None, permit: Permit | None) -> Denial:

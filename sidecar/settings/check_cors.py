@@ -6,7 +6,7 @@ from typing import Final
 from sidecar.settings.check_credentials import TOKEN
 from sidecar.settings.checker import Checker
 from sidecar.settings.problem import Path
-from sidecar.settings.schema import CorsRule, Root
+from sidecar.settings.schema import CorsRule, Root, RouteRule
 
 # As browsers write an origin (RFC 6454 section 6.2): no path, no user, all lower case.
 _ORIGIN: Final = re.compile(
@@ -23,8 +23,7 @@ def check_cors(root: Root, checker: Checker) -> None:
     for index, rule in enumerate(root.routes):
         path: Path = ("routes", index, "cors")
         if rule.cors is None:
-            if rule.preflight == "forward" and rule.conceal:
-                _conceals(("routes", index, "preflight"), checker)
+            _check_forwarded(index, rule, checker)
             continue
         if rule.preflight == "forward":
             checker.remark(
@@ -35,6 +34,18 @@ def check_cors(root: Root, checker: Checker) -> None:
             _conceals(path, checker)
         _check_origins(rule.cors, path, checker)
         _check_names(rule.cors, path, checker)
+
+
+def _check_forwarded(index: int, rule: RouteRule, checker: Checker) -> None:
+    if rule.preflight != "forward":
+        return
+    path: Path = ("routes", index, "preflight")
+    if rule.conceal:
+        _conceals(path, checker)
+    if "OPTIONS" in rule.methods:
+        checker.remark(
+            path, "the route names OPTIONS, and so decides itself who may send it: leave out one"
+        )
 
 
 def _conceals(path: Path, checker: Checker) -> None:

@@ -55,8 +55,9 @@ class RouteRule(Settings, frozen=True):
         rates: limits of this route, beside those of all (`limits.rates`), by name.
         cors: which pages of other sites may use it; left out, the application says so itself, if
             preflights get there.
-        preflight: ``forward`` lets preflights through to the application, whoever sends them;
-            ``decide`` decides about them as about any OPTIONS request, unless there is `cors`.
+        preflight: ``forward`` lets preflights through to the application, whoever sends them,
+            unless a route of the path names OPTIONS, which then decides; ``decide`` decides about
+            them as about any OPTIONS request, unless there is `cors`.
         websocket: what may pass over WebSockets; left out, handshakes are refused (501).
         name: for logs and metrics; made from methods and path when left out.
     """

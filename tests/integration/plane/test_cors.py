@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.model.reason import Reason
-from sidecar.settings.schema import CorsRule, Overload, Rate, RouteRule
+from sidecar.settings.schema import CorsRule, Forwarded, Overload, Rate, RouteRule
 from tests.plane import OK, ScriptedUpstream, replying, running_plane
 
 APP = "Origin: https://app.example"
@@ -127,9 +127,91 @@ async def test_a_route_can_leave_preflights_to_the_application() -> None:
         assert head.startswith(b"OPTIONS /own HTTP/1.1\r\n")
         assert b"X-Auth-User" not in head, "nobody was recognized"
         late = await client.get("/own", EVIL, asks("PUT"), method="OPTIONS")
-        assert late.status == 429, "limits of the route hold for what reaches the application"
+        assert late.status == 429, "what reaches the application is limited"
         with_cookie = await client.get("/own", EVIL, asks("PUT"), "Cookie: a=b", method="OPTIONS")
         assert with_cookie.status == 405
+        client.close()
+
+
+PROXIED = Forwarded(trusted=("127.0.0.1",))
+
+
+def client_of(number: int) -> str:
+    return f"X-Forwarded-For: 192.0.2.{number}"
+
+
+async def test_forwarded_preflights_use_up_nothing_that_requests_need() -> None:
+    serve, seen = replying(OK)
+    once = {
+        "all": Rate(per="route", requests=1, seconds=60.0),
+        "each": Rate(per="address", requests=1, seconds=60.0),
+    }
+    routes = (
+        RouteRule(path="/own", methods=("PUT",), access="public", preflight="forward", rates=once),
+    )
+    everywhere = Overload(rates={"route": Rate(per="route", requests=2, seconds=60.0)})
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(
+            upstream.url, routes=routes, limits=everywhere, forwarded=PROXIED
+        ) as plane,
+    ):  # fmt: skip
+        client = await plane.client()
+
+        async def preflight(number: int) -> tuple[int, str]:
+            answer = await client.get(
+                "/own", APP, asks("PUT"), client_of(number), method="OPTIONS"
+            )  # fmt: skip
+            return answer.status, answer.json()["reason"] if answer.status >= 400 else ""
+
+        for number in range(5):
+            assert await preflight(number) == (200, ""), "addresses do not know each other"
+            assert await preflight(number) == (429, Reason.ADDRESS_RATE_EXCEEDED)
+        assert len(seen) == 5
+        first = await client.get("/own", client_of(1), method="PUT")
+        assert first.status == 200, "whoever asks has its own"
+        late = await client.get("/own", client_of(2), method="PUT")
+        assert (late.status, late.json()["reason"]) == (429, Reason.ROUTE_RATE_EXCEEDED)
+        assert await preflight(9) == (200, ""), "and the other way round"
+        client.close()
+
+
+async def test_rates_of_users_do_not_concern_forwarded_preflights() -> None:
+    serve, _ = replying(OK)
+    once = {"user": Rate(per="principal", requests=1, seconds=60.0)}
+    routes = (
+        RouteRule(path="/own", methods=("PUT",), access="public", preflight="forward", rates=once),
+    )
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, routes=routes) as plane,
+    ):
+        client = await plane.client()
+        for _ in range(3):
+            assert (await client.get("/own", APP, asks("PUT"), method="OPTIONS")).status == 200
+        client.close()
+
+
+async def test_a_route_that_names_options_decides_who_may_send_it() -> None:
+    serve, seen = replying(OK)
+    routes = (
+        RouteRule(path="/own/{id}", methods=("PUT",), access="authenticated", preflight="forward"),
+        RouteRule(path="/own/{id}", methods=("OPTIONS",), access="authenticated"),
+        RouteRule(path="/any", access="authenticated", preflight="forward"),
+        RouteRule(path="/open", methods=("PUT",), access="authenticated", preflight="forward"),
+        RouteRule(path="/{rest*}", methods=("OPTIONS",), access="authenticated"),
+    )
+    async with (
+        ScriptedUpstream(serve) as upstream,
+        running_plane(upstream.url, routes=routes) as plane,
+    ):
+        client = await plane.client()
+        refused = await client.get("/own/7", APP, asks("PUT"), method="OPTIONS")
+        assert (refused.status, refused.json()["reason"]) == (401, Reason.NO_CREDENTIAL)
+        assert not seen
+        for target in ("/any", "/open"):
+            answer = await client.get(target, APP, asks("PUT"), method="OPTIONS")
+            assert answer.status == 200, "no route there names it"
         client.close()
 
 

@@ -122,6 +122,10 @@ ROUTES = {
     "access: authenticated, conceal: true, cors: {origins: ['https://a.example']}": (
         "routes[0].cors: a preflight would tell that the concealed route exists"
     ),
+    "access: authenticated, methods: [OPTIONS, PUT], preflight: forward": (
+        "routes[0].preflight: the route names OPTIONS, and so decides itself who may send it: "
+        "leave out one"
+    ),
     "access: authenticated, conceal: true, preflight: forward": (
         "routes[0].preflight: a preflight would tell that the concealed route exists"
     ),
