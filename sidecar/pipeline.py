@@ -17,8 +17,9 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Final, Protocol
 
-from sidecar.audit.record import Closed, record_of, record_of_close
+from sidecar.audit.record import record_of, record_of_close
 from sidecar.audit.sink import AuditSink
+from sidecar.audit.traces import Relayed, Traces
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
 from sidecar.decide import EMPTY, MOST_ROUNDS, Snapshot, decide, decide_without_stores
@@ -31,6 +32,8 @@ from sidecar.model.need import Found, Need, SessionNeed
 from sidecar.model.peer import Peer
 from sidecar.model.reason import Reason
 from sidecar.telemetry.meters import Meters
+from sidecar.telemetry.propagation import Propagation
+from sidecar.telemetry.request_spans import Loads
 
 _LOG: Final = logging.getLogger(__name__)
 # Compiling for one request, the wait for others' included: a hundred thousand grants take a fifth
@@ -86,6 +89,8 @@ class Pipeline:
         audit_permits: whether permits are recorded, too.
         gate: asked before and after each decision; None where there is nothing to ask.
         tickets: redeems tickets of handshakes; None where there are none.
+        propagation: knows how callers name the traces of what is not forwarded.
+        traces: keeps spans; None where nothing is recorded.
     """
 
     def __init__(
@@ -99,6 +104,8 @@ class Pipeline:
         audit_permits: bool,
         gate: Gate | None = None,
         tickets: Redeems | None = None,
+        propagation: Propagation | None = None,
+        traces: Traces | None = None,
     ) -> None:
         self._snapshot = snapshot
         self._loader = loader
@@ -108,6 +115,8 @@ class Pipeline:
         self._audit_permits = audit_permits
         self._gate = gate
         self._tickets = tickets
+        self._propagation = Propagation("off") if propagation is None else propagation
+        self._traces = traces
         self._loading: set[asyncio.Task[None]] = set()
         # One slice at a time, whoever it is for: between two of them the loop serves the others.
         self._working = asyncio.Lock()
@@ -156,9 +165,11 @@ class Pipeline:
     async def _redeem_and_decide(self, exchange: Exchange, ticket: bytes, tickets: Redeems) -> None:
         """A ticket becomes the session that it stands for; then all is as always."""
         head = exchange.head
+        exchange.loads = loads = Loads(stopwatch())
         try:
             async with asyncio.timeout(self._load_seconds):
                 session = await tickets.redeem(ticket, head)
+            loads.add("Ticket", "redis", loads.begun)
         except (StoresUnavailable, TimeoutError) as error:
             self._conclude(exchange, Denial(Reason.STORES_UNAVAILABLE, str(error)))
             return
@@ -169,7 +180,8 @@ class Pipeline:
             head.upgrade.presented, head.upgrade.ticket = session, True
         verdict = self._decide(exchange, {})
         if isinstance(verdict, Missing):
-            verdict = await self._settle(exchange, verdict)
+            verdict = await self._settle(exchange, verdict, loads)
+        loads.ended = stopwatch()
         self._conclude(exchange, verdict)
 
     async def facts(self, missing: Missing) -> dict[Need, Found | Denial]:
@@ -179,17 +191,22 @@ class Pipeline:
             if missing.work is not None:
                 await self._finish(missing.work)
             async with asyncio.timeout(self._load_seconds):
-                await self._load(missing.needs, loaded)
+                await self._load(missing.needs, loaded, None)
         return loaded
 
     async def _load_and_decide(self, exchange: Exchange, verdict: Missing) -> None:
-        self._conclude(exchange, await self._settle(exchange, verdict))
+        exchange.loads = loads = Loads(stopwatch())
+        concluded = await self._settle(exchange, verdict, loads)
+        loads.ended = stopwatch()
+        self._conclude(exchange, concluded)
 
-    async def _settle(self, exchange: Asker, verdict: Missing) -> Permit | Denial | Missing:
+    async def _settle(
+        self, exchange: Asker, verdict: Missing, loads: Loads | None = None
+    ) -> Permit | Denial | Missing:
         loaded: dict[Need, Found | Denial] = {}
         try:
             try:
-                return await self._complete(exchange, verdict, loaded)
+                return await self._complete(exchange, verdict, loaded, loads)
             except (StoresUnavailable, TimeoutError) as error:
                 refusal = Denial(Reason.STORES_UNAVAILABLE, str(error))
                 return await self._without_stores(exchange, loaded) or refusal
@@ -197,7 +214,11 @@ class Pipeline:
             return _broken(exchange)
 
     async def _complete(
-        self, exchange: Asker, verdict: Missing, loaded: dict[Need, Found | Denial]
+        self,
+        exchange: Asker,
+        verdict: Missing,
+        loaded: dict[Need, Found | Denial],
+        loads: Loads | None,
     ) -> Permit | Denial | Missing:
         """The decision with all it needs; raises StoresUnavailable or TimeoutError."""
         loop = asyncio.get_running_loop()
@@ -214,16 +235,25 @@ class Pipeline:
                 deadline += loop.time() - begun
             if concluded.needs:
                 async with asyncio.timeout_at(deadline):
-                    await self._load(concluded.needs, loaded)
+                    await self._load(concluded.needs, loaded, loads)
             concluded = self._decide(exchange, loaded, concluded.work)
         return concluded
 
-    async def _load(self, needs: tuple[Need, ...], loaded: dict[Need, Found | Denial]) -> None:
+    async def _load(
+        self,
+        needs: tuple[Need, ...],
+        loaded: dict[Need, Found | Denial],
+        loads: Loads | None,
+    ) -> None:
         """All of `needs`, at the same time; what came counts also where something did not."""
 
         async def load(need: Need) -> None:
+            begun = stopwatch()
             found = await self._loader.load(need, instant())
-            self._meters.loads[type(need).__name__, found.tier] += 1
+            kind = type(need).__name__
+            self._meters.loads[kind, found.tier] += 1
+            if loads is not None:
+                loads.add(kind, found.tier, begun)
             loaded[need] = found.fact
 
         outcomes = await asyncio.gather(*map(load, needs), return_exceptions=True)
@@ -299,7 +329,8 @@ class Pipeline:
         """Count and record an exchange that is over; also what broke (always called)."""
         if self._gate is not None:
             self._gate.left(exchange)
-        seconds = stopwatch() - exchange.started
+        now = stopwatch()
+        seconds = now - exchange.started
         meters = self._meters
         meters.bytes_in += exchange.bytes_in
         meters.bytes_out += exchange.bytes_out
@@ -314,14 +345,30 @@ class Pipeline:
             reason = denial.reason
         meters.requests[name, reason, exchange.status] += 1
         meters.seconds[name].add(seconds)
+        traces = self._traces
+        if not exchange.trace:
+            if traces is None:
+                exchange.trace = self._propagation.known(exchange.head)
+            else:
+                traces.begin(exchange)
+        record = None
         if self._audit is not None and (self._audit_permits or denial is not None):
-            self._audit.add(record_of(exchange, wall(), seconds))
+            record = record_of(exchange, wall(), seconds)
+            self._audit.add(record)
+        if traces is not None and (
+            exchange.trace[-1] & 1 or denial is not None or exchange.status >= 500
+        ):
+            traces.ended(exchange, record, now, _scheme(exchange))
 
-    def closed(self, session: Closed, started: float) -> None:
+    def closed(self, session: Relayed) -> None:
         """Record a WebSocket that has ended."""
-        denial = session.denial
-        if self._audit is not None and (self._audit_permits or denial is not None):
-            self._audit.add(record_of_close(session, wall(), stopwatch() - started))
+        now = stopwatch()
+        record = None
+        if self._audit is not None and (self._audit_permits or session.denial is not None):
+            record = record_of_close(session, wall(), now - session.started)
+            self._audit.add(record)
+        if self._traces is not None:
+            self._traces.closed(session, record, now)
 
 
 def _scheme(asker: Asker) -> str:

@@ -48,6 +48,7 @@ from sidecar.settings.schema import (
     RouteRule,
     Upstream,
 )
+from sidecar.telemetry.propagation import Propagation
 
 ANY = (RouteRule(path="/{rest*}", access="public"), RouteRule(path="/", access="public"))
 ANYWHERE = TcpAddress("127.0.0.1", 0)
@@ -330,6 +331,7 @@ async def running_plane(
         response_fields=ResponseFields(forwarded.request_id, cookie),
         answers=Answers(credentials, forwarded.request_id, ""),
         identifiers=Identifiers(forwarded),
+        propagation=Propagation(forwarded.traceparent),
         pools={"app": pool},
         hosts={} if upstream.keep_host else {"app": b"upstream.example"},
         authorities={"app": b"upstream.example"},

@@ -6,7 +6,7 @@ from memory, metrics counted, the access record made. A reference in plain Pytho
 of ours is measured in turns with it: the ratio of both is what can be compared between machines,
 and between busy and quiet moments of one.
 
-Run: python -m perf.micro.relay [--profile] [--rounds N]
+Run: python -m perf.micro.relay [--profile] [--rounds N] [--traced RATIO]
 To count instructions, run it under `valgrind --tool=callgrind` with `--count N` twice, with
 different numbers, and divide the difference of both sums ("Collected") by that of the numbers.
 """
@@ -17,7 +17,7 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from types import CodeType, FrameType
 from typing import Any, Final, NoReturn
@@ -29,6 +29,7 @@ from perf.micro.decide import SECRET
 from perf.workload import AUDIENCE, BODY, ISSUER, PATH, PERMISSION, TENANT, TOKENS, subject
 from perf.workload import request as request_with
 from sidecar.audit.sink import AuditSink
+from sidecar.audit.traces import Traces
 from sidecar.authenticate.credential import CredentialRules
 from sidecar.authorize.authorizer import Authorizer
 from sidecar.authorize.principal import IdentityFields
@@ -57,9 +58,14 @@ from sidecar.settings.schema import (
     Jwks,
     Listen,
     RouteRule,
+    Tracing,
     Upstream,
 )
 from sidecar.telemetry.meters import Meters
+from sidecar.telemetry.propagation import Propagation
+from sidecar.telemetry.request_spans import Target
+from sidecar.telemetry.sampling import Budget
+from sidecar.telemetry.spans import Span
 
 _ROUTES: Final = [
     RouteRule(path="/healthz", access="public"),
@@ -150,10 +156,32 @@ def _snapshot(tokens: Iterable[str]) -> Snapshot:
     )
 
 
-class Relay:
-    """The whole relay between two connections that are there already. Needs a running loop."""
+class _Swallow:
+    """Takes spans; turning them into the SDK's and encoding them is not measured here."""
 
-    def __init__(self) -> None:
+    def add(self, kept: Sequence[Span], /) -> None:
+        pass
+
+
+def _tracing(ratio: float | None) -> tuple[Propagation, Traces | None]:
+    if ratio is None:
+        return Propagation("keep"), None
+    budget, targets = (
+        Budget(1_000_000),
+        {"app": Target("app", "127.0.0.1", 1, "http://127.0.0.1:1")},
+    )
+    propagation = Propagation("keep", ratio, budget)
+    return propagation, Traces(propagation, Tracing(), budget, _Swallow(), targets)
+
+
+class Relay:
+    """The whole relay between two connections that are there already. Needs a running loop.
+
+    Args:
+        ratio: of requests that are traced; None traces nothing, not even faults.
+    """
+
+    def __init__(self, ratio: float | None = None) -> None:
         tokens = [
             _TOKEN.format(head="", claims=f"{number:04}", signature="") for number in range(TOKENS)
         ]
@@ -161,6 +189,7 @@ class Relay:
         self.audit: Final = AuditSink(lambda _octets: None, 1.0)
         forwarded, sweeper = Forwarded(), Sweeper()
         pool = UpstreamPool("app", Upstream(url="http://127.0.0.1:1"), _unreachable, sweeper)
+        propagation, traces = _tracing(ratio)
         pipeline = Pipeline(
             snapshot=_snapshot(tokens),
             loader=_Nothing(),
@@ -168,12 +197,15 @@ class Relay:
             meters=Meters(),
             audit=self.audit,
             audit_permits=True,
+            propagation=propagation,
+            traces=traces,
         )
         forwarder = Forwarder(
             request_fields=RequestFields(Identity(), forwarded, "sidecar_session"),
             response_fields=ResponseFields(forwarded.request_id, "sidecar_session"),
             answers=Answers(Credentials(token_key=SECRET), forwarded.request_id, ""),
             identifiers=Identifiers(forwarded),
+            propagation=propagation,
             pools={"app": pool},
             hosts={},
             authorities={"app": b"127.0.0.1:1"},
@@ -318,8 +350,8 @@ def _profiled(relay: Relay, requests: int = 100) -> None:
     print(f"{counts.total() / requests:10.1f} {calls.total() / requests:6.1f}  together")
 
 
-async def _main(*, rounds: int, profile: bool, count: int) -> None:
-    relay = Relay()
+async def _main(*, rounds: int, profile: bool, count: int, traced: float | None) -> None:
+    relay = Relay(traced)
     try:
         # Thrice: compiled, vouched for, and used again.
         for _ in range(3):
@@ -345,9 +377,10 @@ async def _main(*, rounds: int, profile: bool, count: int) -> None:
 @click.option("--rounds", default=41, show_default=True, type=click.IntRange(1))
 @click.option("--profile", is_flag=True, help="Bytecodes of a request, by function.")
 @click.option("--count", default=0, type=click.IntRange(0), help="Serve so many, and say nothing.")
-def main(rounds: int, profile: bool, count: int) -> None:  # noqa: FBT001  # click
+@click.option("--traced", type=click.FloatRange(0, 1), help="Trace, and sample so many of one.")
+def main(rounds: int, profile: bool, count: int, traced: float | None) -> None:  # noqa: FBT001  # click
     """Measure the relay without sockets."""
-    uvloop.run(_main(rounds=rounds, profile=profile, count=count))
+    uvloop.run(_main(rounds=rounds, profile=profile, count=count, traced=traced))
 
 
 if __name__ == "__main__":

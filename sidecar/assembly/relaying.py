@@ -14,7 +14,6 @@ from sidecar.listen.server import SidecarServer
 from sidecar.pipeline import Pipeline
 from sidecar.relay.lives import Lives
 from sidecar.relay.opening import Relay
-from sidecar.relay.session import Session
 from sidecar.relay.streams import Streams
 from sidecar.settings.schema import Root
 from sidecar.telemetry import names
@@ -51,9 +50,6 @@ async def relaying(
         name: pool.for_handshakes() for name, pool in pools.items() if name in root.upstreams
     }
 
-    def ended(session: Session) -> None:
-        pipeline.closed(session, session.started)
-
     relay = Relay(
         lives,
         deadlines=root.listen.deadlines,
@@ -63,8 +59,9 @@ async def relaying(
         reset=reset,
         backlog=backlog,
         budget=server.budget,
-        ended=ended,
+        ended=pipeline.closed,
         sweeper=sweeper,
+        keeps_journals=forwarder.propagation.is_recording,
     )
     forwarder.switches = relay
     server.relays = relay

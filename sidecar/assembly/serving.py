@@ -29,6 +29,7 @@ from sidecar.assembly.log import begin_log
 from sidecar.assembly.measured import breakers, counters, gauges, regions
 from sidecar.assembly.own import admin_api, cookie_of, own_endpoints, unready
 from sidecar.assembly.relaying import RelayMetrics, relaying
+from sidecar.assembly.tracing import Tracer, tracing
 from sidecar.assembly.watchdog import Watchdog
 from sidecar.audit.sink import AuditSink, open_sink
 from sidecar.clock import Sweeper
@@ -143,6 +144,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
         if audit is not None:
             audit.start()
             stack.push_async_callback(audit.close)
+        tracer = await stack.enter_async_context(tracing(root))
         deciding = await stack.enter_async_context(open_deciding(root))
         sweeper = Sweeper()
         sweeper.start()
@@ -162,8 +164,8 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
             authorizer=deciding.snapshot.authorizer,
             is_trusted=trusted.includes,
         )
-        pipeline = _pipeline(root, deciding, meters, audit, gate)
-        server = _traffic_server(root, pipeline, pools, sweeper, trusted)
+        pipeline = _pipeline(root, deciding, meters, audit, gate, tracer)
+        server = _traffic_server(root, pipeline, pools, sweeper, trusted, tracer)
         relay = await stack.enter_async_context(
             relaying(root, deciding, pipeline, server, pools, sweeper)
         )
@@ -193,7 +195,7 @@ async def running(root: Root, part: Part | None = None) -> AsyncIterator[tuple[s
                 (names.UPSTREAM_BREAKER, partial(breakers, pools)),
                 (names.HANDSHAKE_BREAKER, partial(breakers, server.forwarder.handshake_pools)),
             ],
-            of_relay.tables,
+            [*of_relay.tables, *tracer.tables],
         )
         admin = await stack.enter_async_context(
             listening(
@@ -214,6 +216,7 @@ def _pipeline(
     meters: Meters,
     audit: AuditSink | None,
     gate: Gate | None,
+    tracer: Tracer,
 ) -> Pipeline:
     return Pipeline(
         snapshot=deciding.snapshot,
@@ -224,6 +227,8 @@ def _pipeline(
         audit_permits=root.audit.permits,
         gate=gate,
         tickets=deciding.tickets,
+        propagation=tracer.propagation,
+        traces=tracer.traces,
     )
 
 
@@ -233,6 +238,7 @@ def _traffic_server(
     pools: dict[str, UpstreamPool],
     sweeper: Sweeper,
     trusted: TrustedPeers,
+    tracer: Tracer,
 ) -> SidecarServer:
     cookie = cookie_of(root)
     forwarder = Forwarder(
@@ -240,6 +246,7 @@ def _traffic_server(
         response_fields=ResponseFields(root.forwarded.request_id, cookie),
         answers=Answers(root.credentials, root.forwarded.request_id, root.help_text),
         identifiers=Identifiers(root.forwarded),
+        propagation=tracer.propagation,
         pools=pools,
         hosts={
             name: _authority(upstream)

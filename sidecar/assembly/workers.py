@@ -28,6 +28,7 @@ from sidecar.assembly.listening import Part, beating, stop_with_supervisor, url_
 from sidecar.assembly.log import begin_log
 from sidecar.assembly.serving import serve
 from sidecar.assembly.supervising import Forked, Supervisor
+from sidecar.assembly.tracing import preload
 from sidecar.endpoints.fleet import FleetEndpoints
 from sidecar.listen.operators import OperatorSite, runner_of
 from sidecar.listen.sockets import open_listeners
@@ -78,6 +79,7 @@ def serve_with_workers(root: Root) -> int:
         not start, or one did not end well; 143 or 130 when SIGTERM or SIGINT came twice.
     """
     begin_log()
+    preload(root)
     try:
         crew = _open(root)
     except OSError as error:

@@ -26,6 +26,10 @@ class Auditable(Protocol):
         """Its id."""
 
     @property
+    def trace(self) -> bytes:
+        """Its traceparent; ``b""`` for none."""
+
+    @property
     def permit(self) -> Permit | None:
         """What allowed it."""
 
@@ -79,6 +83,8 @@ class Record(msgspec.Struct, omit_defaults=True):
         subject: the principal.
         session: public id of the session.
         via: role path of the rule that decided.
+        trace_id: of the trace that it belongs to, as the upstream got it; left out where nobody
+            else knows of one.
         client: address of the peer.
         bytes_in: payload of the request.
         bytes_out: payload of the response.
@@ -105,6 +111,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     subject: str = ""
     session: str = ""
     via: tuple[str, ...] = ()
+    trace_id: str = ""
     bytes_in: int = 0
     bytes_out: int = 0
     closed: str = ""
@@ -155,6 +162,7 @@ def record_of(exchange: Auditable, time: float, seconds: float) -> Record:
         via=() if origin is None else origin.path,
         bytes_in=exchange.bytes_in,
         bytes_out=exchange.bytes_out,
+        trace_id=exchange.trace[3:35].decode("ascii"),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sidecar.authorize.permit import Permit
+from sidecar.clock import stopwatch
 from sidecar.forward.answers import Answers
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.in_process import IN_PROCESS, inner_identity
@@ -21,6 +22,8 @@ from sidecar.model.reason import Reason
 from sidecar.parse.body import LAST_CHUNK, chunk
 from sidecar.parse.framing import UNTIL_CLOSE
 from sidecar.parse.response import ResponseHead
+from sidecar.telemetry.propagation import Propagation
+from sidecar.telemetry.request_spans import Loads
 
 if TYPE_CHECKING:
     from sidecar.forward.connection import UpstreamConnection
@@ -77,7 +80,8 @@ class Forwarder:
         request_fields: writes heads for the upstream.
         response_fields: writes heads for the client.
         answers: writes our own answers.
-        identifiers: makes request ids and trace parents.
+        identifiers: makes request ids.
+        propagation: knows the trace of each request.
         pools: by name of the upstream.
         hosts: Host for upstreams that do not get the client's.
         authorities: Host for the others where the client named none (HTTP/1.0).
@@ -98,6 +102,7 @@ class Forwarder:
         response_fields: ResponseFields,
         answers: Answers,
         identifiers: Identifiers,
+        propagation: Propagation,
         pools: "dict[str, UpstreamPool]",
         hosts: dict[str, bytes],
         authorities: dict[str, bytes],
@@ -107,6 +112,7 @@ class Forwarder:
         self.response_fields: Final = response_fields
         self.answers: Final = answers
         self.identifiers: Final = identifiers
+        self.propagation: Final = propagation
         self.pools: Final = pools
         self.hosts: Final = hosts
         self.authorities: Final = authorities
@@ -146,6 +152,12 @@ class Exchange:
         permit: what allowed it, once decided.
         denial: why it was refused or failed, where it was.
         fields: more fields of the answer, whoever gives it, each ended by CRLF.
+        trace: the traceparent for the upstream; ``b""`` before it was forwarded.
+        loads: what its decision waited for; None for nothing.
+        asked: reading of the stopwatch when it was forwarded; 0 where it never was, and this one
+            and the next two where nothing is recorded.
+        sent: when the upstream was sent the head.
+        answered: when it began to answer.
         status: status that the client got; 0 when it got none.
         bytes_in: payload of the request so far.
         bytes_out: payload of the response so far.
@@ -168,6 +180,8 @@ class Exchange:
         "_pool",
         "_retried",
         "_waiting",
+        "answered",
+        "asked",
         "bytes_in",
         "bytes_out",
         "denial",
@@ -175,11 +189,14 @@ class Exchange:
         "head",
         "is_over",
         "is_request_sent",
+        "loads",
         "peer",
         "permit",
         "request_id",
+        "sent",
         "started",
         "status",
+        "trace",
     )
 
     def __init__(
@@ -197,6 +214,9 @@ class Exchange:
         self.permit: Permit | None = None
         self.denial: Denial | None = None
         self.fields = b""
+        self.trace = b""
+        self.loads: Loads | None = None
+        self.asked = self.sent = self.answered = 0.0
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -224,6 +244,12 @@ class Exchange:
     def forward(self, permit: Permit) -> None:
         """Send the request to the upstream of the permitted route."""
         self.permit = permit
+        propagation = self._forwarder.propagation
+        self.trace = propagation.begin(
+            self.head, is_trusted=self.peer.is_trusted, spans=2 if self.loads is None else 3
+        )
+        if propagation.is_recording:
+            self.asked = stopwatch()
         if self.head.upgrade is not None:
             self._ask_to_switch(permit)
             return
@@ -296,6 +322,11 @@ class Exchange:
         self.refuse(
             Denial(reason, route=permit.route, principal=permit.principal, retry_after=retry_after)
         )
+
+    @property
+    def resends(self) -> int:
+        """How often the request was sent once more."""
+        return int(self._retried)
 
     # -- From the client --------------------------------------------------------------------
 
@@ -389,6 +420,8 @@ class Exchange:
         forwarder = self._forwarder
         self._connection = connection
         self._waiting = None
+        if self.asked:
+            self.sent = stopwatch()
         head, identity = self.head, forwarder.identity_of(permit)
         if head.upgrade is not None and forwarder.switches is not None:
             head, handshake = forwarder.switches.request(self)
@@ -399,7 +432,7 @@ class Exchange:
             self.peer,
             identity=identity,
             request_id=self.request_id,
-            trace=forwarder.identifiers.trace_parent(),
+            trace=self.trace,
             host=forwarder.host_of(head, permit.route.upstream),
         )
         if self._early:
@@ -441,6 +474,8 @@ class Exchange:
         self._connection = None
         upstream = connection.hand_over(octets)
         self.status = answer.status
+        if self.asked:
+            self.answered = stopwatch()
         client.transport.write(
             self._forwarder.response_fields.switching(
                 answer, self.request_id, fields=self.fields + fields
@@ -453,6 +488,8 @@ class Exchange:
     def begin_response(self, answer: ResponseHead, length: int | None) -> None:
         """The final head; it is written together with the first part of the body."""
         self.status = answer.status
+        if self.asked:
+            self.answered = stopwatch()
         if length is None or length == UNTIL_CLOSE:
             self._chunks_out = self.head.minor == 1
             length = None if self._chunks_out else UNTIL_CLOSE

@@ -1,4 +1,4 @@
-"""Request ids and trace parents: unique, cheap, and no secret."""
+"""Request ids: unique, cheap, and no secret."""
 
 import itertools
 import re
@@ -16,8 +16,7 @@ class Identifiers:
     """Makes identifiers: 64 random bits of the process, then a counter.
 
     A counter is unique without asking the system for random bytes at each request; request ids
-    are names, not secrets. Trace ids keep the random part on the right, where samplers look
-    (W3C Trace Context level 2, section 4.2.1.4).
+    are names, not secrets.
 
     Args:
         forwarded: names the field in which a trusted proxy may give an id.
@@ -27,7 +26,6 @@ class Identifiers:
         self._field = forwarded.request_id.lower().encode()
         self._process = secrets.token_hex(8).encode()
         self._next = itertools.count(secrets.randbits(32)).__next__
-        self._scramble = secrets.randbits(64) | 1
 
     def request_id(self, head: RequestHead, peer: Peer) -> bytes:
         """Id of an exchange: that of a trusted proxy, or a new one (24 hexadecimal digits)."""
@@ -36,9 +34,3 @@ class Identifiers:
             if given is not None and _ACCEPTABLE.fullmatch(given):
                 return given
         return b"%b%08x" % (self._process, self._next() & 0xFFFFFFFF)
-
-    def trace_parent(self) -> bytes:
-        """A new trace parent, not sampled (W3C Trace Context section 3.2)."""
-        # An odd multiplier permutes the counter over 64 bits: distinct, and spread evenly.
-        mixed = (self._next() * self._scramble) & 0xFFFFFFFFFFFFFFFF
-        return b"00-%b%016x-%016x-00" % (self._process, mixed, mixed or 1)

@@ -15,8 +15,8 @@ from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.peer import Peer
 from sidecar.parse.fields import HOP_BY_HOP, OVERRIDES, normal_name, tokens
 from sidecar.settings.schema import Forwarded, Identity
+from sidecar.telemetry.context import continues
 
-_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _FORWARDED_FOR: Final = re.compile(rb"[0-9A-Za-z.:,\[\] _-]{1,1024}")
 _FORWARDED_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,255}")
 # A Connection longer than that is not worth to be remembered.
@@ -62,15 +62,13 @@ class RequestFields:
     def __init__(self, identity: Identity, forwarded: Forwarded, cookie: str) -> None:
         written = [
             "Host", "Expect", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto",
-            "X-Forwarded-Host", "X-Real-IP", "Traceparent", forwarded.request_id,
+            "X-Forwarded-Host", "X-Real-IP", "Traceparent", "Tracestate", forwarded.request_id,
             # CGI variables of the server itself, and httpoxy (CVE-2016-5385).
             "Remote-User", "X-Remote-User", "Remote-Addr", "Proxy",
             # Stripped even where no name is configured: applications know them by these.
             "X-Auth-User", "X-Auth-Tenant", "X-Auth-Roles",
             *filter(None, (identity.user, identity.tenant, identity.roles)),
         ]  # fmt: skip
-        if forwarded.traceparent == "off":
-            written.append("Tracestate")
         self._dropped = HOP_BY_HOP | OVERRIDES | {normal_name(name.encode()) for name in written}
         self._lines: dict[_Kind, Lines] = {}
         self._cookie = (
@@ -80,8 +78,7 @@ class RequestFields:
         )
         self._cookie_name = cookie.encode()
         self._request_id = forwarded.request_id.encode() + b": "
-        self._writes_trace = forwarded.traceparent != "off"
-        self._keeps_trace = forwarded.traceparent == "keep"
+        self._tells_trace = forwarded.traceparent != "off"
 
     def compose(
         self,
@@ -102,7 +99,7 @@ class RequestFields:
             peer: the client's connection.
             identity: the fields that say who is asking, each ended by CRLF.
             request_id: id of the exchange.
-            trace: a traceparent to use where the client's is absent or not to be kept.
+            trace: the traceparent; the client's tracestate goes along where that continues it.
             host: Host to send, or None for the client's.
         """
         names, contents = head.names, head.contents
@@ -133,10 +130,11 @@ class RequestFields:
             parts += (peer.forwarded, b"X-Forwarded-Host: ", head.authority, b"\r\n")
         else:
             parts.append(peer.forwarded)
-        if self._keeps_trace and b"traceparent" in places:
-            trace = _received_trace(head) or trace
-        if self._writes_trace:
+        if self._tells_trace:
             parts += (b"Traceparent: ", trace, b"\r\n")
+            if b"tracestate" in places and continues(trace, head):
+                for state in head.values(b"tracestate"):
+                    parts += (b"Tracestate: ", state, b"\r\n")
         parts += (self._request_id, request_id, b"\r\n\r\n")
         return b"".join(parts)
 
@@ -210,11 +208,3 @@ def _append_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None
     parts += (b"X-Forwarded-For: ", address, b"\r\nX-Forwarded-Proto: ", scheme, b"\r\n")
     if host:
         parts += (b"X-Forwarded-Host: ", host, b"\r\n")
-
-
-def _received_trace(head: RequestHead) -> bytes | None:
-    """The client's trace parent, where there is one that is well formed."""
-    received = head.value(b"traceparent")
-    if received is None or b"traceparent" in head.names.repeated:
-        return None
-    return received if _TRACEPARENT.fullmatch(received) else None

@@ -10,6 +10,7 @@ from sidecar.relay.end import Handed
 from sidecar.relay.frames import Frames
 from sidecar.relay.gate import Gate
 from sidecar.relay.handshake import Agreement
+from sidecar.telemetry.connection_spans import Journal
 
 
 @dataclass(slots=True)
@@ -27,6 +28,8 @@ class Opened:
         upstream: the upstream's.
         gate: judges messages; None where nothing does.
         reads_messages: whether messages are read at all.
+        trace: the traceparent that the upstream got.
+        journal: what happens on it; None where nothing is recorded.
     """
 
     head: RequestHead
@@ -39,6 +42,8 @@ class Opened:
     upstream: Handed
     gate: Gate | None
     reads_messages: bool
+    trace: bytes
+    journal: Journal | None
 
     def frames(self, *, is_client: bool) -> Frames:
         """What watches one direction, with the limits of the route."""

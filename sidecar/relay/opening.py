@@ -21,6 +21,7 @@ from sidecar.relay.reauthentication import Fresh
 from sidecar.relay.session import Session
 from sidecar.relay.streams import Streams
 from sidecar.settings.schema import Deadlines
+from sidecar.telemetry.connection_spans import Journal
 
 
 class Budget(Protocol):
@@ -40,6 +41,7 @@ class Handshake(Protocol):
     peer: Peer
     request_id: bytes
     permit: Permit | None
+    trace: bytes
 
 
 class Relay:
@@ -56,6 +58,7 @@ class Relay:
         budget: of memory.
         ended: called once for each session, when both its connections are gone.
         sweeper: looks at deadlines.
+        keeps_journals: whether it is kept what happens on each.
 
     Attributes:
         counts: what is counted.
@@ -79,6 +82,7 @@ class Relay:
         budget: Budget,
         ended: Callable[[Session], None],
         sweeper: Sweeper,
+        keeps_journals: bool = False,
     ) -> None:
         self.lives: Final = lives
         self.deadlines: Final = deadlines
@@ -92,6 +96,7 @@ class Relay:
         self.budget: Final = budget
         self._ended = ended
         self._sweeper = sweeper
+        self._keeps_journals = keeps_journals
         self._sessions: set[Session] = set()
         self._is_draining = False
         self.streams: Streams | None = None
@@ -152,6 +157,8 @@ class Relay:
                 upstream,
                 gate,
                 _reads_messages(permit),
+                exchange.trace,
+                Journal() if self._keeps_journals else None,
             ),
         )
         self._sessions.add(session)

@@ -100,7 +100,10 @@ class Reader:
         else:
             began = stopwatch()
             verdict = gate.judge(direction, kind, whole.payload)
-            self._relay.counts.judging.add(stopwatch() - began)
+            seconds = stopwatch() - began
+            self._relay.counts.judging.add(seconds)
+            if self._session.journal is not None:
+                self._session.journal.add_judging(seconds)
         if isinstance(verdict, Missing):
             self._rounds += 1
             if self._rounds <= _MOST_ROUNDS:
@@ -112,10 +115,10 @@ class Reader:
             self._count(direction, _RELAYED)
             end.other.write(whole.octets)
         elif isinstance(verdict, Drop):
-            self._count(direction, verdict.label)
+            self._refused(direction, verdict.label)
             self._say(verdict.to_client, verdict.to_upstream)
         elif isinstance(verdict, Close):
-            self._count(direction, verdict.label)
+            self._refused(direction, verdict.label)
             self._say(verdict.to_client, None)
             self._session.ending.tell_both(verdict.code, verdict.reason, verdict.label)
         return True
@@ -123,6 +126,11 @@ class Reader:
     def _count(self, direction: Direction, outcome: str) -> None:
         route = self._session.permit.route.name
         self._relay.counts.messages[direction.value, outcome, route] += 1
+
+    def _refused(self, direction: Direction, label: str) -> None:
+        self._count(direction, label)
+        if self._session.journal is not None:
+            self._session.journal.add_refusal(direction.value, label)
 
     def _say(self, to_client: Message | None, to_upstream: Message | None) -> None:
         session = self._session

@@ -127,11 +127,15 @@ class Fresh:
         self.expect()
         self._session.alarms.arm()
         self._count("reauthenticated")
+        if self._session.journal is not None:
+            self._session.journal.add_renewal()
         ends = None if permit.expires_at == math.inf else int(permit.expires_at)
         self._say({"type": "sidecar.authenticated", "expires_at": ends})
 
     def _refuse(self, reason: str) -> None:
         self._count("reauthentication-refused")
+        if self._session.journal is not None:
+            self._session.journal.add_renewal(reason)
         self._say({"type": "sidecar.refused", "reason": reason})
 
     def _count(self, outcome: str) -> None:

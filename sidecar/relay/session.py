@@ -24,6 +24,7 @@ from sidecar.relay.ending import Ending
 from sidecar.relay.frames import Violation
 from sidecar.relay.joining import Joiner
 from sidecar.relay.opened import Opened
+from sidecar.telemetry.connection_spans import Journal
 
 if TYPE_CHECKING:
     from sidecar.relay.opening import Relay
@@ -296,6 +297,16 @@ class Session:
     def request_id(self) -> bytes:
         """Of the exchange that opened it."""
         return self.opened.request_id
+
+    @property
+    def trace(self) -> bytes:
+        """The traceparent of that exchange."""
+        return self.opened.trace
+
+    @property
+    def journal(self) -> Journal | None:
+        """What happens on it; None where nothing is recorded."""
+        return self.opened.journal
 
     @property
     def status(self) -> int:

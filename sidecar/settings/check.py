@@ -10,6 +10,7 @@ from sidecar.settings.check_fields import check_fields
 from sidecar.settings.check_limits import check_limits
 from sidecar.settings.check_redis import check_redis
 from sidecar.settings.check_tls import check_tls
+from sidecar.settings.check_tracing import check_tracing
 from sidecar.settings.check_websocket import check_websocket
 from sidecar.settings.checker import Checker
 from sidecar.settings.positions import Positions
@@ -33,6 +34,7 @@ def check(root: Root, positions: Positions, findings: Findings) -> None:
     check_limits(root, checker)
     check_cors(root, checker)
     check_websocket(root, checker)
+    check_tracing(root, checker)
     check_texts(root, checker)
 
 

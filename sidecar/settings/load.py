@@ -16,9 +16,9 @@ from sidecar.settings.interpolate import Sources
 from sidecar.settings.positions import Positions
 from sidecar.settings.problem import Findings, SettingsError
 from sidecar.settings.reader import Reader
-from sidecar.settings.schema import Jwks, Root, Tls, UpstreamTls
+from sidecar.settings.schema import Jwks, Root, Tls, Tracing, UpstreamTls
 
-Section = TypeVar("Section", Jwks, Tls | None, UpstreamTls | None)
+Section = TypeVar("Section", Jwks, Tls | None, UpstreamTls | None, Tracing)
 _SCHEMA: Final = inspect.type_info(Root)
 
 
@@ -132,6 +132,7 @@ def _with_absolute_files(root: Root, base: Path) -> Root:
         credentials=replace(root.credentials, issuers=issuers),
         upstreams=upstreams,
         listen=replace(root.listen, tls=tls),
+        tracing=_absolute(root.tracing, base, ("ca",)),
     )
 
 

@@ -257,3 +257,73 @@ AUDIT_DROPPED: Final = Metric(
     "counter",
     "Audit records lost because their sink did not keep up.",
 )
+SPANS: Final = Metric(
+    "sidecar_spans",
+    "counter",
+    "Spans by what became of them: exported, failed, over-rate, queue-full, late.",
+    ("outcome",),
+)
+
+# Spans. What OpenTelemetry names is named as there (HTTP semantic conventions, stable since 1.23);
+# what is ours begins with `sidecar.`.
+LOAD_SPAN: Final = "load facts"
+CONNECTION_SPAN: Final = "websocket"
+# Where the method is none that is known, so that names stay few.
+OTHER_METHOD: Final = "_OTHER"
+OTHER_SPAN: Final = "HTTP"
+
+# Attributes of OpenTelemetry's.
+METHOD: Final = "http.request.method"
+METHOD_ORIGINAL: Final = "http.request.method_original"
+RESEND_COUNT: Final = "http.request.resend_count"
+REQUEST_BYTES: Final = "http.request.body.size"
+RESPONSE_BYTES: Final = "http.response.body.size"
+STATUS: Final = "http.response.status_code"
+TEMPLATE: Final = "http.route"
+SCHEME: Final = "url.scheme"
+PATH: Final = "url.path"
+URL: Final = "url.full"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+CLIENT_ADDRESS: Final = "client.address"
+PROTOCOL_VERSION: Final = "network.protocol.version"
+ERROR_TYPE: Final = "error.type"
+SUBJECT: Final = "enduser.id"
+# Attributes of ours.
+REQUEST_ID: Final = "sidecar.request_id"
+ROUTE: Final = "sidecar.route"
+OUTCOME: Final = "sidecar.outcome"
+REASON: Final = "sidecar.reason"
+DECIDED_BY: Final = "sidecar.decided_by"
+VIA: Final = "sidecar.via"
+TENANT: Final = "sidecar.tenant"
+SESSION: Final = "sidecar.session"
+UPSTREAM: Final = "sidecar.upstream"
+CLOSED: Final = "sidecar.closed"
+CLOSE_CODE: Final = "sidecar.close_code"
+MESSAGES_IN: Final = "sidecar.messages_in"
+MESSAGES_OUT: Final = "sidecar.messages_out"
+BYTES_IN: Final = "sidecar.bytes_in"
+BYTES_OUT: Final = "sidecar.bytes_out"
+MESSAGES_JUDGED: Final = "sidecar.messages_judged"
+MESSAGES_REFUSED: Final = "sidecar.messages_refused"
+JUDGING_SECONDS: Final = "sidecar.judging_seconds"
+JUDGING_MEAN_SECONDS: Final = "sidecar.judging_mean_seconds"
+FACT: Final = "sidecar.fact"
+TIER: Final = "sidecar.tier"
+SECONDS: Final = "sidecar.seconds"
+DIRECTION: Final = "sidecar.direction"
+LABEL: Final = "sidecar.label"
+
+# Events.
+LOADED: Final = "loaded"
+BROKEN_OFF: Final = "response broken off"
+MESSAGE_REFUSED: Final = "message refused"
+REAUTHENTICATED: Final = "reauthenticated"
+REAUTHENTICATION_REFUSED: Final = "reauthentication refused"
+CONNECTION_CLOSED: Final = "closed"
+SENT: Final = "sent"
+ANSWERED: Final = "answered"
+# What a link stands for.
+LINK: Final = "sidecar.link"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.29.0"

@@ -86,6 +86,8 @@ class Ended(Exchange):
         self.head = head
         self.peer = Peer("192.0.2.1", "http", is_trusted=False)
         self.request_id = b"r1"
+        self.trace = b""
+        self.loads = None
         self.started = stopwatch()
         self.permit = None
         self.denial = None

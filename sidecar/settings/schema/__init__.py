@@ -25,6 +25,7 @@ from sidecar.settings.schema.messages import MessageRule, Messages
 from sidecar.settings.schema.root import Root
 from sidecar.settings.schema.routes import CorsRule, RouteRule
 from sidecar.settings.schema.stores import Postgres, Redis, Stores
+from sidecar.settings.schema.tracing import Tracing
 from sidecar.settings.schema.upstream import Breaker, Upstream, UpstreamTls
 from sidecar.settings.schema.websocket import Reauthentication, WebSocketRule
 
@@ -58,6 +59,7 @@ __all__ = [
     "Spiffe",
     "Stores",
     "Tls",
+    "Tracing",
     "Upstream",
     "UpstreamTls",
     "WebSocketCredential",

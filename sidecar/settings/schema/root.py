@@ -14,6 +14,7 @@ from sidecar.settings.schema.limits import Overload
 from sidecar.settings.schema.listen import Listen
 from sidecar.settings.schema.routes import RouteRule
 from sidecar.settings.schema.stores import Stores
+from sidecar.settings.schema.tracing import Tracing
 from sidecar.settings.schema.upstream import Upstream
 
 
@@ -33,5 +34,6 @@ class Root(Settings, frozen=True):
     features: Features = field(default_factory=Features)
     limits: Overload = field(default_factory=Overload)
     audit: Audit = field(default_factory=Audit)
+    tracing: Tracing = field(default_factory=Tracing)
     # Bodies of refusals name the request id; operators may add a line of help, e.g. a contact.
     help_text: str = ""

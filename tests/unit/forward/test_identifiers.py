@@ -19,9 +19,6 @@ def test_ids_are_unique() -> None:
     identifiers = Identifiers(Forwarded())
     ids = {identifiers.request_id(unread_head(), STRANGER) for _ in range(1000)}
     assert len(ids) == 1000
-    traces = {identifiers.trace_parent() for _ in range(1000)}
-    assert len(traces) == 1000
-    assert all(re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", trace) for trace in traces)
 
 
 def test_only_a_trusted_proxy_gives_an_id() -> None:

@@ -93,6 +93,7 @@ class Exchange:
     permit: Permit | None
     peer: Peer = field(default_factory=lambda: Peer("127.0.0.1", "http", is_trusted=False))
     request_id: bytes = b"r1"
+    trace: bytes = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-02"
 
 
 @dataclass
