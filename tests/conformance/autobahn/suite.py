@@ -1,7 +1,8 @@
 """Installs Autobahn's test suite beside the project and runs its fuzzing client.
 
 Everything goes to one folder; the interpreter's own packages are neither used nor changed. All
-versions and hashes are locked: `bootstrap.txt` what installs, `requirements.txt` what is installed.
+versions and hashes are locked: `bootstrap.txt` what installs, `requirements.txt` what is installed,
+`faster.txt` what needs a compiler and can be done without.
 """
 
 import json
@@ -9,12 +10,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 _HERE: Final = Path(__file__).parent
-_LOCKS: Final = (_HERE / "bootstrap.txt", _HERE / "requirements.txt")
+_BOOTSTRAP: Final = _HERE / "bootstrap.txt"
+_REQUIREMENTS: Final = _HERE / "requirements.txt"
+_FASTER: Final = _HERE / "faster.txt"
+_LOCKS: Final = (_BOOTSTRAP, _REQUIREMENTS, _FASTER)
 _INSTALL_SECONDS: Final = 600.0
 # -S, and the folders by hand: no packages of the interpreter, and zope's .pth file is honoured.
 _RUN: Final = """\
@@ -50,16 +55,20 @@ class Suite:
         if mark.exists() and mark.read_text() == wanted:
             return False
         pip = [sys.executable, "-m", "pip"]
-        self._pip([*pip, "install", "--no-compile"], self._tools, _LOCKS[0])
+        self._pip([*pip, "install", "--no-compile"], self._tools, _BOOTSTRAP)
         old_pip = [str(self._interpreter), "-m", "pip"]
         # Without isolation nothing but what is locked takes part in building.
-        self._pip([*old_pip, "install", "--no-build-isolation"], self._packages, _LOCKS[1])
+        old_pip += ["install", "--no-build-isolation"]
+        self._pip(old_pip, self._packages, _REQUIREMENTS)
+        # Masks and checks UTF-8 in C; without it that is done in Python.
+        with suppress(SuiteError):
+            self._pip(old_pip, self._packages, _FASTER)
         mark.write_text(wanted)
         return True
 
     def _pip(self, command: Sequence[str], target: Path, lock: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
-        log = self._folder / f"{target.name}.log"
+        log = self._folder / f"{lock.stem}.log"
         options = ["--upgrade", "--target", str(target), "--no-deps", "--require-hashes"]
         environment = {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         if command[0] == str(self._interpreter):
