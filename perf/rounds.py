@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from perf.peers.peer import Peer
+from perf.load.doubts import Doubt
+from perf.peers.peer import EXPECTED, Peer
 from perf.workload import Workload
 
 CONNECTIONS = 64
@@ -29,6 +30,7 @@ class Figure:
         p50_ms: median latency.
         p99_ms: 99th percentile.
         requests: how many were answered.
+        doubted: requests beside them that were answered as they must be, refused or not.
     """
 
     peer: str
@@ -40,6 +42,7 @@ class Figure:
     p50_ms: float
     p99_ms: float
     requests: int
+    doubted: int = 0
 
     def as_dict(self) -> dict[str, float | str]:
         return asdict(self)
@@ -79,7 +82,8 @@ def measured(
             if peer.name in failed:
                 continue
             try:
-                taken = figure(peer, number, generated(peer, workload, seconds))
+                doubts = doubted(peer, workload)
+                taken = figure(peer, number, generated(peer, workload, seconds, doubts=doubts))
             except RuntimeError as error:
                 failed[peer.name] = str(error)
                 tell(f"round {number + 1}/{rounds}  {error}")
@@ -92,6 +96,17 @@ def measured(
     return [each for each in figures if each.peer not in failed], failed
 
 
+def doubted(peer: Peer, workload: Workload) -> Path:
+    """A file with what the peer must refuse, each beside a sound request."""
+    sound = Doubt("a sound request", workload.sound, frozenset({200}))
+    path = workload.requests.parent / f"doubts-{peer.name}.json"
+    doubts = []
+    for each in workload.probes:
+        doubts += [sound, Doubt(each.why, each.request, EXPECTED[peer.guard][each.fault])]
+    path.write_text(json.dumps([each.as_dict() for each in doubts]))
+    return path
+
+
 def generated(
     peer: Peer,
     workload: Workload,
@@ -99,12 +114,14 @@ def generated(
     *,
     requests: Path | None = None,
     connections: int = CONNECTIONS,
+    doubts: Path | None = None,
 ) -> Mapping[str, float]:
     """What the load generator tells about one peer (`perf.load.generator.measure`).
 
     Args:
         requests: others than those of the workload.
         connections: of which no more than `CONNECTIONS` are used at the same moment.
+        doubts: what is sent beside, in a file.
 
     Raises:
         RuntimeError: an answer was not the expected one.
@@ -120,6 +137,8 @@ def generated(
         ("seconds", seconds),
     ):
         command += [f"--{name}", str(value)]
+    if doubts is not None:
+        command += ["--doubts", str(doubts)]
     if peer.service is not None:
         command += ["--service-pid", str(peer.service.pid)]
     if peer.tls:
@@ -155,4 +174,5 @@ def figure(peer: Peer, number: int, given: Mapping[str, float]) -> Figure:
         p50_ms=given["p50_ms"],
         p99_ms=given["p99_ms"],
         requests=int(requests),
+        doubted=int(given.get("doubted", 0)),
     )

@@ -47,7 +47,9 @@ def grown(plane: Plane, run: Run, private: Path, number: int) -> list[Growth]:
 def known(plane: Plane, run: Run, private: Path) -> list[Growth]:
     """Tokens that memory knows, used again and again."""
     cases = {}
-    with plane.sidecar("tokens") as peer:
+    # What is in memory is verified anew when it is so old: once in a while, however often it is
+    # asked for. On a machine that others keep busy that would be most of a short round.
+    with plane.sidecar("tokens", cache={"entry_seconds": 300}) as peer:
         for size in NUMBERS_OF_TOKENS:
             path = plane.folder / f"tokens-{size}.json"
             made = itertools.islice(tokens(private), size)

@@ -15,13 +15,14 @@ import ssl
 import sys
 from array import array
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import cast
 
 import uvloop
 
+from perf.load.doubts import Doubt, Doubter
 from perf.load.introduction import introduced
 from perf.machine import cpu_seconds
 from perf.tls import client_context
@@ -127,6 +128,7 @@ async def measure(
     warm_up: float,
     seconds: float,
     at_once: int | None = None,
+    doubts: Sequence[Doubt] = (),
     tls: ssl.SSLContext | None = None,
 ) -> dict[str, float]:
     """One round against one proxy.
@@ -139,11 +141,13 @@ async def measure(
         warm_up: seconds before it.
         seconds: that count.
         at_once: requests under way; None is one for each connection.
+        doubts: requests that are sent beside, and must be answered as they say.
         tls: of the connections; None is cleartext.
 
     Returns:
-        ``requests``, ``seconds``, ``cpu_seconds_<name>`` of each that is watched, and in
-        milliseconds ``p50_ms``, ``p99_ms``, ``most_ms``.
+        ``requests``, ``seconds``; ``doubted``, what was sent beside and answered as it must be;
+        ``cpu_seconds_<name>`` of each that is watched; in milliseconds ``p50_ms``, ``p99_ms``,
+        ``most_ms``.
 
     Raises:
         RuntimeError: an answer was not the expected one, or a connection was lost.
@@ -155,23 +159,41 @@ async def measure(
         run.resting.popleft().send()
     await _pass(run, warm_up, at_least=len(requests))
     del run.latencies[:]
+    doubter = Doubter(port, list(doubts), tls)
+    doubting = asyncio.create_task(doubter.run()) if doubts else None
     spent = {name: cpu_seconds(pid) for name, pid in watched.items()}
     answers, began = run.answers, perf_counter()
     await _pass(run, seconds)
     answers, lasted = run.answers - answers, perf_counter() - began
     spent = {name: cpu_seconds(pid) - spent[name] for name, pid in watched.items()}
     run.stopping = True
+    if doubting is not None:
+        await _ended(doubting, doubter.asked)
     for transport in made:
         transport.abort()
     ordered = sorted(run.latencies)
     return {
         "requests": answers,
         "seconds": lasted,
+        "doubted": doubter.asked,
         "p50_ms": ordered[len(ordered) // 2] * 1e3,
         "p99_ms": ordered[len(ordered) * 99 // 100] * 1e3,
         "most_ms": ordered[-1] * 1e3,
         **{f"cpu_seconds_{name}": value for name, value in spent.items()},
     }
+
+
+async def _ended(doubting: asyncio.Task[None], asked: int) -> None:
+    """Ends what was sent beside.
+
+    Raises:
+        RuntimeError: a proxy let something through, refused what is sound, or said nothing.
+    """
+    if doubting.done():
+        doubting.result()
+    doubting.cancel()
+    if not asked:
+        raise RuntimeError("nothing that was sent beside the load was answered")
 
 
 async def _connected(
@@ -220,6 +242,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--requests", type=Path, required=True)
     parser.add_argument("--at-once", type=int, help="requests under way")
+    parser.add_argument("--doubts", type=Path, help="what is sent beside, and its answers")
     parser.add_argument("--service-pid", type=int, help="of what the proxy asks")
     parser.add_argument("--certificate", type=Path, help="speak TLS and believe this one")
     given = parser.parse_args()
@@ -237,6 +260,7 @@ def main() -> None:
                 warm_up=given.warm_up,
                 seconds=given.seconds,
                 at_once=given.at_once,
+                doubts=Doubt.read(given.doubts) if given.doubts else (),
                 tls=client_context(given.certificate) if given.certificate else None,
             )
         )

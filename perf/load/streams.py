@@ -16,6 +16,7 @@ from typing import cast
 import uvloop
 
 from perf.load.generator import STALL_SECONDS
+from perf.load.introduction import introduced
 from perf.machine import cpu_seconds
 from perf.workload import HOST, PATH
 
@@ -119,13 +120,26 @@ def heads(token: str, size: int) -> dict[str, bytes]:
 
 
 async def measure(
-    port: int, pid: int, head: bytes, sent_bytes: int, warm_up: float, seconds: float
+    port: int,
+    pid: int,
+    first: bytes,
+    head: bytes,
+    sent_bytes: int,
+    *,
+    warm_up: float,
+    seconds: float,
 ) -> dict[str, float]:
     """Requests, seconds and the proxy's CPU seconds.
+
+    Args:
+        first: a small request, by which the proxy learns of the token.
+        head: of all others.
+        sent_bytes: after each head.
 
     Raises:
         RuntimeError: an answer was not the expected one, or none came.
     """
+    await introduced(port, [first])
     loop = asyncio.get_running_loop()
     fault: asyncio.Future[None] = loop.create_future()
     clients = []
@@ -134,11 +148,7 @@ async def measure(
             lambda: Client(head, sent_bytes, fault), "127.0.0.1", port
         )
         clients.append(client)
-    # The first may have to be looked up.
-    clients[0].send()
-    while not clients[0].answers:
-        await _passed(fault, 0.02)
-    for client in clients[1:]:
+    for client in clients:
         client.send()
     await _passed(fault, warm_up)
     answers, spent, began = _sum(clients), cpu_seconds(pid), perf_counter()
@@ -183,10 +193,21 @@ def main() -> None:
     parser.add_argument("--direction", choices=("up", "down"), required=True)
     parser.add_argument("--token", required=True)
     given = parser.parse_args()
+    first = heads(given.token, 0)["down"]
     head = heads(given.token, given.size)[given.direction]
     sent = given.size if given.direction == "up" else 0
     try:
-        told = uvloop.run(measure(given.port, given.pid, head, sent, given.warm_up, given.seconds))
+        told = uvloop.run(
+            measure(
+                given.port,
+                given.pid,
+                first,
+                head,
+                sent,
+                warm_up=given.warm_up,
+                seconds=given.seconds,
+            )
+        )
     except (RuntimeError, OSError) as error:
         sys.exit(f"load generator: {error}")
     print(json.dumps(told))

@@ -1,13 +1,15 @@
-"""An upstream with answers of several kinds: small, absent, created, and large in chunks."""
+"""An upstream with answers of several kinds (small, absent, created, large), and WebSockets."""
 
 import asyncio
 import json
 
 import uvloop
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
 from perf.workload import BODY, PATH
 
+# Where WebSockets are.
+FEED = "/feed"
 CHUNK, CHUNKS = b"0123456789abcdef" * 256, 32
 
 
@@ -38,11 +40,22 @@ async def one(request: web.Request) -> web.Response:
     return web.json_response({"id": number})
 
 
+async def talked(request: web.Request) -> web.WebSocketResponse:
+    """Sends back what comes."""
+    socket = web.WebSocketResponse(compress=False)
+    await socket.prepare(request)
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            await socket.send_str(message.data)
+    return socket
+
+
 async def serve() -> None:
     application = web.Application(client_max_size=1 << 20)
     application.router.add_get(PATH, listed)
     application.router.add_post(PATH, created)
     application.router.add_get(PATH + "/{order:[0-9]+}", one)
+    application.router.add_get(FEED, talked)
     runner = web.AppRunner(application, access_log=None, keepalive_timeout=75.0)
     await runner.setup()
     # As many as there are users: where the kernel's queue is full, a connection takes a second.

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import psycopg
@@ -61,8 +61,9 @@ def configured(
     name: str,
     listen: Mapping[str, object] | None = None,
     application: Mapping[str, object] | None = None,
+    routes: Sequence[Mapping[str, object]] = (),
 ) -> Iterator[Peer]:
-    """Sidecar with more in the sections of its listener and of its upstream."""
+    """Sidecar with more in the sections of its listener and of its upstream, and more routes."""
     folder = site.folder / name
     folder.mkdir()
     # PostgreSQL may have to run as somebody else, who must reach its folder.
@@ -91,7 +92,7 @@ def configured(
                     },
                     "audit": {"sink": f"file:{folder}/audit.jsonl"},
                     "credentials": _credentials(site),
-                    "routes": _ROUTES,
+                    "routes": [*_ROUTES, *routes],
                 }
             )
         )

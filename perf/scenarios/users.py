@@ -1,19 +1,37 @@
-"""A thousand users at once: no answer is wrong, and memory stays flat."""
+"""A thousand users at once, HTTP and WebSockets: no answer is wrong, and memory stays flat."""
 
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
+from perf.load.varied import FEED
 from perf.machine import cpu_seconds, resident_bytes
 from perf.peers import sidecar
 from perf.peers.peer import Site
 from perf.rounds import upstream
 from perf.scenarios.found import Found
+from perf.workload import PERMISSION
 
 # Into the time after all have connected, at which memory is read.
 _SHARES = (0.25, 0.5, 1.0)
+_ROUTE = {
+    "path": FEED,
+    "permission": PERMISSION,
+    "websocket": {
+        "messages": {
+            "protocol": "json",
+            "id_pointer": "/id",
+            "error": '{"type": "error", "re": "{id}", "code": "{code}"}',
+            "rules": [
+                {"type": "orders.read", "permission": PERMISSION},
+                {"type": "orders.cancel", "permission": "orders:cancel"},
+            ],
+        }
+    },
+}
 
 
 def run(site: Site, tell: Callable[[str], None], seconds: float = 30.0) -> Found:
@@ -26,7 +44,7 @@ def run(site: Site, tell: Callable[[str], None], seconds: float = 30.0) -> Found
     tokens.write_text(json.dumps([site.workload.outsider, *site.workload.tokens]))
     with upstream("perf.load.varied") as port:
         site = Site(site.folder, port, site.workload)
-        with sidecar.started(site) as peer:
+        with sidecar.configured(site, sidecar.NAME, routes=[_ROUTE]) as peer:
             command = [sys.executable, "-m", "perf.load.users", "--port", str(peer.port)]
             command += ["--seconds", str(seconds), "--tokens", str(tokens)]
             before = cpu_seconds(peer.pid)
@@ -36,14 +54,14 @@ def run(site: Site, tell: Callable[[str], None], seconds: float = 30.0) -> Found
     shown = " -> ".join(f"{each / 2**20:.1f}" for each in resident)
     tell(
         f"{told['users']} users for {seconds:g} s: {told['requests']} answers, none wrong"
-        f" ({told['came_again']} told to come again while all arrived),"
+        f" (told to come again: {told['told_to_come_again'] or 'nobody'}),"
         f" p50 {told['p50_ms']:.1f} ms, p99 {told['p99_ms']:.1f} ms, MiB resident {shown}"
     )
     details = {"seconds": seconds, "resident_bytes": resident, "cpu_seconds": spent, **told}
     return Found({"users: memory at the end by that at a quarter": growth}, details)
 
 
-def _watched(command: list[str], pid: int, seconds: float) -> tuple[list[int], Mapping[str, float]]:
+def _watched(command: list[str], pid: int, seconds: float) -> tuple[list[int], Mapping[str, Any]]:
     """Resident bytes of the proxy at the shares of the time; what the users told.
 
     Raises:
@@ -64,5 +82,5 @@ def _watched(command: list[str], pid: int, seconds: float) -> tuple[list[int], M
             child.kill()
     if child.returncode:
         raise RuntimeError(errors.strip()[-2_000:])
-    told: dict[str, float] = json.loads(output)
+    told: dict[str, Any] = json.loads(output)
     return resident, told
