@@ -13,6 +13,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from sidecar.model.reason import Reason
 from sidecar.relay.closing import Code
 from sidecar.relay.end import End
 from sidecar.relay.frames import Violation
@@ -177,6 +178,10 @@ class Ending:
         else:
             end.tell(code, reason)
             end.read_on(True)
+
+    def break_down(self) -> None:
+        """A bug of ours: nothing can go on."""
+        self.tell_both(Code.INTERNAL, Reason.INTERNAL_ERROR, Reason.INTERNAL_ERROR)
 
     def stalled(self) -> None:
         """An end has not kept up for too long."""

@@ -5,10 +5,13 @@ and that end is not read meanwhile; the other direction goes on.
 """
 
 import asyncio
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from sidecar.clock import NEVER, stopwatch
-from sidecar.model.decision import Missing
+from sidecar.model.decision import Denial, Missing
+from sidecar.model.need import Found, Need
 from sidecar.relay.closing import BINARY, CLOSE, TEXT, Code
 from sidecar.relay.end import End
 from sidecar.relay.frames import Violation
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from sidecar.relay.opening import Relay
     from sidecar.relay.session import Session
 
+_LOG: Final = logging.getLogger(__name__)
 _KINDS: Final = {TEXT: Kind.TEXT, BINARY: Kind.BINARY}
 # Loading facts for one message, again and again, is a bug of its rules.
 _MOST_ROUNDS: Final = 4
@@ -35,13 +39,15 @@ class Reader:
         fresh: takes messages that show a credential; None where the route has none.
     """
 
-    __slots__ = ("_fresh", "_relay", "_rounds", "_session", "_tasks")
+    __slots__ = ("_fresh", "_loading", "_relay", "_rounds", "_session", "_tasks")
 
     def __init__(self, relay: "Relay", session: "Session", fresh: Fresh | None) -> None:
         self._relay = relay
         self._session = session
         self._fresh = fresh
         self._rounds = 0
+        # Whose first message waits for facts.
+        self._loading: set[End] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -62,6 +68,8 @@ class Reader:
         session = self._session
         for at, whole in enumerate(wholes):
             if not session.is_relaying:
+                if not session.is_over:
+                    end.waiting = wholes[at:]
                 return
             if not self._pass(end, whole):
                 end.waiting = wholes[at:]
@@ -142,29 +150,39 @@ class Reader:
     # -- Loading ----------------------------------------------------------------------------
 
     def _load(self, end: End, missing: Missing) -> None:
+        self._loading.add(end)
         task = asyncio.get_running_loop().create_task(self._loaded(end, missing))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _loaded(self, end: End, missing: Missing) -> None:
-        facts = await self._relay.lives.facts(missing)
+        try:
+            facts = await self._relay.lives.facts(missing)
+            self._loading.discard(end)
+            self._go_on_with(end, facts)
+        except Exception:  # noqa: BLE001 - whatever broke, nobody would ever go on with it
+            _LOG.exception("a message of request %s got no facts", self._session.request_id)
+            self._session.ending.break_down()
+
+    def _go_on_with(self, end: End, facts: Mapping[Need, Found | Denial]) -> None:
         gate = self._session.gate
         if gate is not None:
             gate.loaded(facts)
-        wholes, end.waiting = end.waiting, []
         # What was permitted when it came may not be any more.
         if self._session.is_relaying and self._session.life.may_pass():
-            self.read(end, wholes)
-        elif not self._session.is_over:
-            end.waiting = wholes
+            self._read_waiting(end)
         self._session.flow()
 
     def go_on(self) -> None:
         """Something may pass again."""
         for end in (self._session.upstream, self._session.client):
-            wholes, end.waiting = end.waiting, []
-            if wholes:
-                self.read(end, wholes)
+            if end not in self._loading:
+                self._read_waiting(end)
+
+    def _read_waiting(self, end: End) -> None:
+        wholes, end.waiting = end.waiting, []
+        if wholes:
+            self.read(end, wholes)
 
 
 def _is_text(payload: bytes) -> bool:

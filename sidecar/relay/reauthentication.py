@@ -6,6 +6,7 @@ own: ``sidecar.authenticated``, ``sidecar.refused`` and, before the end, ``sidec
 """
 
 import asyncio
+import logging
 import math
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sidecar.relay.opening import Relay
     from sidecar.relay.session import Session
 
+_LOG: Final = logging.getLogger(__name__)
 _ANOTHER: Final = "another-subject"
 _BUSY: Final = "one-at-a-time"
 
@@ -111,8 +113,15 @@ class Fresh:
         before = life.before()
         try:
             verdict = await self._relay.lives.settle(Candidate(head, life.peer, life.request_id))
+            self._conclude(head, verdict, before)
+        except Exception:  # noqa: BLE001 - whatever broke, the client would wait for an answer
+            _LOG.exception("a fresh credential of request %s could not be tried", life.request_id)
+            self._session.ending.break_down()
         finally:
             self._task = None
+
+    def _conclude(self, head: RequestHead, verdict: Permit | Denial, before: Before) -> None:
+        life = self._session.life
         if life.is_over:
             return
         if isinstance(verdict, Denial):

@@ -239,7 +239,8 @@ class Session:
                     # `received` has kept this one itself.
                     end.late += late[at + 1 :]
                     break
-        if self.reader is not None:
+        # The permit may have ended once more while what came was read.
+        if self.reader is not None and self._state is RELAYING and self.life.may_pass():
             self.reader.go_on()
         self.flow()
 

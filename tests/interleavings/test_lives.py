@@ -29,7 +29,7 @@ from sidecar.sync.follower import Follower
 from sidecar.sync.keyspace import News, StoreFact
 from sidecar.sync.tiers import Tiers
 from sidecar.telemetry.meters import Meters
-from tests.cases.world import SECRET
+from tests.cases.world import SECRET, head_of
 from tests.interleavings.every_order import Choices, every_order
 from tests.interleavings.stage import Release, StillLoop
 from tests.unit.relay import stage as relay_stage
@@ -102,10 +102,11 @@ class Stage:
         facts: dict[Any, Any] = inner.world.facts
         facts |= {_FIRST[1]: _FIRST[2], _FRESH[1]: _FRESH[2]}
         self.truth = Truth(facts)
-        inner.head.first = {
-            b"cookie": f"sidecar_session={_FIRST[0]}".encode(),
-            b"origin": b"http://app.example",
-        }
+        cookie = f"sidecar_session={_FIRST[0]}".encode()
+        fields = ((b"cookie", cookie), (b"origin", b"http://app.example"))
+        upgrade = inner.head.upgrade
+        inner.head = head_of("GET", "/ws", fields=fields)
+        inner.head.upgrade, inner.head.minor = upgrade, 1
         inner.head.authority = b"app.example"
         await inner.opened()
         self.tiers = Tiers(
@@ -242,7 +243,7 @@ SCENARIOS: Final = [
     *((change, _LOADED) for change in ("disabled", "role taken", "rules taken")),
     *((change, _LOADED) for change in ("revoked", "absent")),
     *((change, (*_BASE, *_MESSAGE)) for change in ("disabled", "absent")),
-    *((change, _SHOWN) for change in _CHANGES),
+    *((change, _SHOWN) for change in ("disabled", "revoked", "fresh revoked", "fresh absent")),
 ]
 
 

@@ -1,6 +1,7 @@
 """Messages that are judged: verdicts, order, what waits for facts."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -10,6 +11,7 @@ from sidecar.model.decision import Denial, Missing
 from sidecar.model.facts import Status, User
 from sidecar.model.need import Found, Need, UserNeed
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind, Message, Verdict
+from tests.cases.world import present
 from tests.unit.relay.stage import ANN, Stage
 from tests.unit.relay.test_session import closed, unmasked
 from tests.unit.relay.wire import BINARY, CLOSE, CONTINUATION, PING, TEXT, closing, frame
@@ -163,3 +165,93 @@ async def test_violations_and_limits_where_messages_are_read() -> None:
     stage = await Stage({"messages_per_second": 0.2}, Scripted()).opened()
     stage.client.feed(frame(TEXT, b"x") * 5)
     assert unmasked(stage.upstream.take())[1] == closing(1008, b"too many messages")
+
+
+async def held_while_one_waits() -> tuple[Stage, Scripted]:
+    """The client's message waited for facts, and they came while nothing may pass.
+
+    The connection may go on again, and is about to.
+    """
+    stage, gate = await staged()
+    facts = stage.decides.waits_for = asyncio.Event()
+    stage.client.feed(frame(TEXT, b"load") + frame(TEXT, b"second"))
+    stage.memory.drop(ANN)
+    stage.upstream.feed(frame(TEXT, b"meanwhile", masked=False))
+    life = stage.session.life
+    assert life.held_since is not None
+    facts.set()
+    for _ in range(50):
+        if life.held_since is None:
+            break
+        await asyncio.sleep(0)
+    assert gate.facts
+    assert stage.upstream.take() == b""
+    return stage, gate
+
+
+async def test_messages_that_waited_are_not_lost_where_nothing_may_pass_again_at_once() -> None:
+    stage, _ = await held_while_one_waits()
+    stage.memory.drop(ANN)
+    stage.decides.waits_for = asyncio.Event()
+    await stage.turns()
+    assert stage.upstream.take() == b""
+    stage.decides.waits_for.set()
+    await stage.turns(lambda: bool(stage.upstream.written))
+    assert stage.upstream.take() == frame(TEXT, b"load") + frame(TEXT, b"second")
+    assert stage.client.take() == frame(TEXT, b"meanwhile", masked=False)
+
+
+async def test_messages_that_waited_are_asked_about_before_they_go_on() -> None:
+    stage, _ = await held_while_one_waits()
+    stage.session.upstream.late.clear()  # as if nothing had come from there
+    stage.world.facts[ANN] = User(version=9, tenant="acme", subject="ann", status=Status.DISABLED)
+    stage.memory.drop(ANN)
+    await stage.turns(lambda: bool(stage.upstream.written))
+    assert unmasked(stage.upstream.take())[1] == closing(1001, b"user-disabled")
+    assert stage.client.take() == closed(4401, b"user-disabled")
+
+
+async def test_a_message_that_waits_for_facts_waits_for_them_also_when_others_go_on() -> None:
+    stage, gate = await staged()
+    answer = stage.decides.waits_for = asyncio.Event()
+    stage.client.feed(frame(TEXT, b"load"))
+    await asyncio.sleep(0)
+    stage.decides.waits_for = None
+    stage.memory.drop(ANN)
+    stage.upstream.feed(frame(TEXT, b"meanwhile", masked=False))
+    await asyncio.sleep(0)
+    await stage.turns(lambda: bool(stage.client.written))
+    assert stage.client.take() == frame(TEXT, b"meanwhile", masked=False)
+    answer.set()
+    await stage.turns(lambda: bool(stage.upstream.written))
+    assert len(stage.decides.asked_for) == 1
+    assert [asked[2] for asked in gate.asked] == [b"load", b"meanwhile", b"load"]
+
+
+async def test_a_bug_while_facts_are_loaded_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    stage, _ = await staged()
+
+    async def facts(_missing: Missing) -> Mapping[Need, Found | Denial]:
+        raise RuntimeError("a bug")
+
+    stage.decides.facts = facts  # type: ignore[method-assign] # a bug
+    stage.client.feed(frame(TEXT, b"load"))
+    await stage.turns(lambda: bool(stage.client.written))
+    assert stage.client.take() == closed(1011, b"internal-error")
+    assert unmasked(stage.upstream.take())[1] == closing(1011, b"internal-error")
+    assert "a message of request b'r1' got no facts" in caplog.text
+
+
+async def test_a_bug_while_a_credential_is_tried_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    stage = await Stage({"reauthenticate": {}}).opened()
+
+    async def settle(_asker: object) -> Permit | Denial:
+        raise RuntimeError("a bug")
+
+    stage.decides.settle = settle  # type: ignore[method-assign] # a bug
+    [(_, field)] = present(stage.world, {"token": {"sub": "ann"}})
+    shown = {"type": "sidecar.authenticate", "token": field.decode().removeprefix("Bearer ")}
+    stage.client.feed(frame(TEXT, json.dumps(shown).encode()))
+    await stage.turns(lambda: bool(stage.client.written))
+    assert stage.client.take() == closed(1011, b"internal-error")
+    assert "could not be tried" in caplog.text
