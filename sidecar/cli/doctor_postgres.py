@@ -47,6 +47,17 @@ _ADVICE: Final = (
         "startup parameter",
         "a pooler refuses `options`: ignore them there, and let it pool sessions; or go around it",
     ),
+    (
+        "hot standby",
+        (
+            "the server is a standby, which may lag: sidecars take nothing from it; let "
+            "stores.postgres.dsn name the primary, or all servers, separated by commas"
+        ),
+    ),
+    (
+        "session is read-only",
+        "no server of stores.postgres.dsn may be written to: name the primary as well",
+    ),
     ("too many", "max_connections is reached: raise it, or lower stores.postgres.pool_max"),
 )
 _LACKING: Final = """
@@ -135,9 +146,9 @@ async def _primary(connection: Connection) -> list[Finding]:
         return [
             problem(
                 AREA,
-                "the server is a standby: nothing can be revoked through it, and it may lag",
-                "let stores.postgres.dsn name the primary (target_session_attrs=read-write with "
-                "several hosts)",
+                "the server is a standby behind a pooler: nothing can be revoked through it, and "
+                "what it says may be revoked already",
+                "let the pooler connect to the primary only",
             )
         ]
     return [fine(AREA, "the server is the primary")]

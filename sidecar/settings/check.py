@@ -19,6 +19,10 @@ from sidecar.settings.schema import Root
 
 # Names of upstreams become labels of metrics.
 _UPSTREAM_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", re.ASCII)
+# libpq's other values of it, in a URL or among key=value pairs.
+_LETS_STANDBYS_IN: Final = re.compile(
+    r"\btarget_session_attrs\s*=\s*'?(?:any|read-only|standby|prefer-standby)\b"
+)
 
 
 def check(root: Root, positions: Positions, findings: Findings) -> None:
@@ -99,6 +103,12 @@ def check_stores(root: Root, checker: Checker) -> None:
         checker.wrong(
             ("stores", "postgres", "dsn"),
             "must be postgresql://user:password@host:port/database or key=value pairs",
+        )
+    elif _LETS_STANDBYS_IN.search(dsn):
+        checker.wrong(
+            ("stores", "postgres", "dsn"),
+            "must lead to the primary, since a standby does not know yet what was revoked: "
+            "target_session_attrs is read-write or primary, or left out",
         )
     if stores.postgres.pool_min > stores.postgres.pool_max:
         checker.wrong(

@@ -91,7 +91,7 @@ class FactStore:
     """The primary: what it says is so.
 
     Args:
-        pool: connections to the primary, never to a standby.
+        pool: connections to the primary, never to a standby (`connection_settings` sees to it).
     """
 
     def __init__(self, pool: Pool) -> None:

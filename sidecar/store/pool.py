@@ -20,6 +20,8 @@ Parameters = Sequence[Any] | Mapping[str, Any] | None
 # the pool doubles them, and gives up and begins anew after this (the default is five minutes).
 _RECONNECT_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 1.0
+# What `target_session_attrs` may be; the others let a standby in.
+_PRIMARIES: Final = frozenset(("read-write", "primary"))
 # Not to be mistaken for a dead connection, yet of no use: a standby after a failover, a server
 # that shuts down, a broken connection, one too many (SQLSTATE, PostgreSQL appendix A).
 _FATAL: Final = ("25006", "57P0", "08", "53300")
@@ -30,8 +32,12 @@ def connection_settings(settings: Postgres, name: str) -> str:
     given = conninfo_to_dict(settings.dsn)
     timeout = f"-c statement_timeout={int(settings.statement_seconds * 1000)}"
     hosts = f"{given.get('host') or ''} {given.get('hostaddr') or ''}"
-    # Of several servers one is the primary, and the others accept connections as well.
-    wanted = given.get("target_session_attrs") or ("read-write" if "," in hosts else None)
+    # A standby accepts connections as well, and lags by nobody knows how much: what it says would
+    # be authorized, and kept under a lease, after its revocation was applied (PROMISES 13). Of
+    # several servers it is the one that may write; of one, it is enough that it is the primary.
+    wanted = given.get("target_session_attrs")
+    if wanted not in _PRIMARIES:
+        wanted = "read-write" if "," in hosts else "primary"
     return make_conninfo(
         settings.dsn,
         target_session_attrs=wanted,

@@ -1,13 +1,17 @@
 """Connections that die, hang or are refused."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from sidecar.cli import doctor_postgres
+from sidecar.cli.doctor_findings import State
 from sidecar.model.errors import StoresUnavailable
-from sidecar.model.need import SessionNeed, UserNeed
+from sidecar.model.need import RolesNeed, SessionNeed, UserNeed
 from sidecar.model.shard import SHARDS
 from sidecar.settings.schema import Postgres
 from sidecar.store import change, facts, sessions, users
@@ -116,12 +120,15 @@ def test_the_operators_own_settings_stay() -> None:
         ("host=one,two user=x", "read-write"),
         ("postgresql://x@one:1,two:2/y", "read-write"),
         ("hostaddr=10.0.0.1,10.0.0.2 user=x", "read-write"),
-        ("host=one,two target_session_attrs=any", "any"),
-        ("host=one user=x", None),
-        ("dbname=x", None),
+        ("host=one,two target_session_attrs=any", "read-write"),
+        ("host=one,two target_session_attrs=primary", "primary"),
+        ("host=one user=x", "primary"),
+        ("host=one target_session_attrs=prefer-standby", "primary"),
+        ("host=one target_session_attrs=read-write", "read-write"),
+        ("dbname=x", "primary"),
     ],
 )
-def test_of_several_servers_the_primary_is_wanted(dsn: str, wanted: str | None) -> None:
+def test_the_primary_is_wanted(dsn: str, wanted: str | None) -> None:
     settings = conninfo_to_dict(connection_settings(Postgres(dsn=dsn), "sidecar"))
     assert settings.get("target_session_attrs") == wanted
 
@@ -137,6 +144,56 @@ async def test_a_standby_of_several_servers_is_passed_over(database: str) -> Non
     async with Pool(Postgres(dsn=refusing, pool_wait_seconds=0.2)) as pool:
         with pytest.raises(StoresUnavailable):
             await pool.fetch("SELECT 1")
+
+
+def _told(kind: bytes, *words: bytes) -> bytes:
+    """A message of the server (PostgreSQL, "Message Formats")."""
+    body = b"".join(words)
+    return kind + (len(body) + 4).to_bytes(4, "big") + body
+
+
+@asynccontextmanager
+async def one_that_says(standby: bytes) -> AsyncIterator[str]:
+    """A server that lets everybody in and says whether it is a standby; gives its DSN."""
+    hello = b"".join(
+        (
+            _told(b"R", bytes(4)),
+            _told(b"S", b"server_version\0", b"16.4\0"),
+            _told(b"S", b"client_encoding\0", b"UTF8\0"),
+            _told(b"S", b"default_transaction_read_only\0", b"off\0"),
+            _told(b"S", b"in_hot_standby\0", standby, b"\0"),
+            _told(b"K", bytes(8)),
+            _told(b"Z", b"I"),
+        )
+    )
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = int.from_bytes(await reader.readexactly(4), "big")
+        await reader.readexactly(size - 4)
+        writer.write(hello)
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"host=127.0.0.1 port={port} user=x dbname=x sslmode=disable gssencmode=disable"
+
+
+async def test_no_fact_is_taken_from_a_single_server_that_is_a_standby() -> None:
+    """It may lack the revocation of what it says is so (PROMISES 13)."""
+    async with one_that_says(b"off") as dsn:
+        connection = await psycopg.AsyncConnection.connect(Pool(Postgres(dsn=dsn)).conninfo)
+        await connection.close()
+    async with one_that_says(b"on") as dsn:
+        settings = Postgres(dsn=dsn, pool_wait_seconds=0.2)
+        with pytest.raises(psycopg.OperationalError, match="hot standby"):
+            await psycopg.AsyncConnection.connect(Pool(settings).conninfo)
+        async with Pool(settings) as pool:
+            with pytest.raises(StoresUnavailable):
+                await FactStore(pool).read(RolesNeed("acme"))
+        [found] = await doctor_postgres.look(settings)
+        assert found.state is State.PROBLEM
+        assert "the server is a standby, which may lag" in found.advice
 
 
 async def test_a_standby_says_nothing_about_sequences(pool: Pool) -> None:

@@ -92,7 +92,7 @@ async def test_clocks(
 
 async def test_a_standby_is_a_problem() -> None:
     [found] = await doctor_postgres._primary(Connection(True))  # type: ignore[arg-type]  # as far as it is used
-    assert (found.state, "standby" in found.message) == (State.PROBLEM, True)
+    assert (found.state, "standby behind a pooler" in found.message) == (State.PROBLEM, True)
 
 
 @pytest.mark.parametrize(("process", "part"), [(8, "pooler in transaction mode"), (7, "nobody")])

@@ -395,6 +395,22 @@ REPLACED = {
         "1:1: stores: is required",
     ),
     "dsn missing": ("dsn: ${DSN}", "pool_max: 2", "5:3: stores.postgres.dsn: is required"),
+    "dsn of a standby": (
+        "dsn: ${DSN}",
+        "dsn: postgresql://db/x?target_session_attrs=prefer-standby",
+        (
+            "6:10: stores.postgres.dsn: must lead to the primary, since a standby does not know "
+            "yet what was revoked: target_session_attrs is read-write or primary, or left out"
+        ),
+    ),
+    "dsn of any server": (
+        "dsn: ${DSN}",
+        "dsn: host=a,b target_session_attrs = 'any'",
+        (
+            "6:10: stores.postgres.dsn: must lead to the primary, since a standby does not know "
+            "yet what was revoked: target_session_attrs is read-write or primary, or left out"
+        ),
+    ),
     "dsn": (
         "dsn: ${DSN}",
         "dsn: hunter2",
