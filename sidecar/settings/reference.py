@@ -24,7 +24,7 @@ TARGET: Final = Path(__file__).parents[2] / "docs" / "configuration.md"
 _HEAD: Final = """\
 # Configuration
 
-<!-- Made by `python -m sidecar.settings.reference` from sidecar/settings/schema.py. -->
+<!-- Made by `python -m sidecar.settings.reference` from sidecar/settings/schema. -->
 
 One YAML file holds everything. [config/sidecar.yaml](../config/sidecar.yaml) shows each key with
 its default; [config/examples](../config/examples) has small files to begin with.
