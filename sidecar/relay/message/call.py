@@ -77,11 +77,13 @@ class Reader(Protocol):
 # Close codes 4400 and 4403 after the status codes of HTTP (RFC 6455 section 7.4.2: private use).
 UNREADABLE_CODE: Final = 4400
 FORBIDDEN_CODE: Final = 4403
+# Not refused to this sender: nobody may send it so.
+_UNREADABLE: Final = frozenset({Refusal.INVALID, Refusal.UNREADABLE})
 
 
 def close_code(refusal: Refusal) -> int:
     """What a connection is closed with because of a refusal; 4400 for a message of wrong form."""
-    return UNREADABLE_CODE if refusal is Refusal.INVALID else FORBIDDEN_CODE
+    return UNREADABLE_CODE if refusal in _UNREADABLE else FORBIDDEN_CODE
 
 
 def first_of(refusals: Refusals) -> Refusal:

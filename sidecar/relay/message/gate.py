@@ -106,7 +106,12 @@ class MessageGate:
         asked: dict[int, _Asked] = {}
         formed: dict[int, MessageSchema] = {}
         for at, call in enumerate(calls):
-            found = self._rules.find(direction, call)
+            try:
+                found = self._rules.find(direction, call)
+            except UnreadableError as wrong:
+                # Told as a refusal of this call, with its id: nobody shall wait for ever.
+                refusals[at] = wrong.refusal
+                continue
             if found is None:
                 if not self._rules.allows_unknown(direction, call):
                     refusals[at] = Refusal.UNKNOWN_TYPE

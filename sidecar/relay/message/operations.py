@@ -82,5 +82,8 @@ class Operations:
 
     def ended_by_server(self, id_value: str) -> None:
         """The upstream's `complete` or `error`: nothing follows under this id."""
-        if id_value not in self._kept and self._by_id.pop(id_value, None) and not self._by_id:
+        if id_value in self._kept:
+            return
+        self._by_id.pop(id_value, None)
+        if not self._by_id:
             self._known.clear()

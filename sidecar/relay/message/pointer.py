@@ -1,4 +1,12 @@
-"""JSON pointers (RFC 6901) into what a message says."""
+"""JSON pointers (RFC 6901) into what a message says.
+
+Stricter than the RFC in one thing: a name that is a whole number leads into arrays only, any other
+into objects only. By the RFC ``/params/1`` is also the member ``"1"`` of an object, but receivers
+differ: some turn an object into a list by the order of its members, for some both are the same.
+So an array where an object is asked for, or the reverse, holds nothing clear (`UNCLEAR`), which is
+not the same as nothing (`MISSING`): a rule that asks for something there does not merely not fit.
+Single values hold nothing, but text that may be JSON again nothing clear.
+"""
 
 import re
 from typing import Any, Final
@@ -8,6 +16,7 @@ from sidecar.relay.message.refusal import UnreadableError
 _ESCAPE: Final = re.compile(r"~(?![01])")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _MOST_TOKENS: Final = 16
+_OPENS: Final = frozenset("{[")
 
 
 class PointerError(ValueError):
@@ -23,6 +32,17 @@ class Missing:
 
 
 MISSING: Final = Missing()
+
+
+class Unclear:
+    """Something is at the place, or on the way to it, that receivers read differently."""
+
+    def __repr__(self) -> str:
+        """For messages of tests."""
+        return "UNCLEAR"
+
+
+UNCLEAR: Final = Unclear()
 
 
 class Pointer:
@@ -51,26 +71,40 @@ class Pointer:
             raise PointerError(f"a JSON pointer has at most {_MOST_TOKENS} names here")
         self.text = text
         self.first = tokens[0] if tokens else ""
-        self._tokens = tuple((each, each.casefold()) for each in tokens)
+        self._tokens = tuple((each, each.casefold(), _index(each)) for each in tokens)
 
     def find(self, document: Any) -> Any:
-        """What is at the place, or `MISSING`.
+        """What is at the place; `MISSING` for nothing, `UNCLEAR` for what has several readings.
 
         Raises:
             UnreadableError: an object on the way has another name that differs in case only. Some
                 readers (Go's encoding/json) take either for the other.
         """
-        for token, folded in self._tokens:
+        for token, folded, index in self._tokens:
             if isinstance(document, dict):
+                if index is not None:
+                    return UNCLEAR
                 below = document.get(token, MISSING)
                 for name in document:
                     if name != token and name.casefold() == folded:
                         raise UnreadableError("two names differ in case only")
                 document = below
             elif isinstance(document, list):
-                if _INDEX.fullmatch(token) is None or int(token) >= len(document):
+                if index is None:
+                    return UNCLEAR
+                if index >= len(document):
                     return MISSING
-                document = document[int(token)]
+                document = document[index]
             else:
-                return MISSING
+                return UNCLEAR if _holds_more(document) else MISSING
         return document
+
+
+def _holds_more(value: Any) -> bool:
+    """Whether somebody may look for parts in `value`, which is no object and no array."""
+    return value is UNCLEAR or (isinstance(value, str) and value.lstrip()[:1] in _OPENS)
+
+
+def _index(token: str) -> int | None:
+    """The position in an array that `token` stands for; None for a name."""
+    return int(token) if _INDEX.fullmatch(token) else None

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.relay.message.call import Call
-from sidecar.relay.message.pointer import MISSING, Pointer
+from sidecar.relay.message.pointer import MISSING, UNCLEAR, Pointer
 from sidecar.relay.message.schema_checks import SchemaProblem, pointer_of, wrong_with_schema
 from sidecar.settings.problem import nearest
 
@@ -71,7 +71,7 @@ class MessageSchema:
             UnreadableError: the part can be read in two ways.
         """
         value = self._value(call)
-        if value is MISSING:
+        if value is MISSING or value is UNCLEAR:
             return False
         try:
             return self._validator.is_valid(value)
@@ -88,8 +88,8 @@ class MessageSchema:
             UnreadableError: the part can be read in two ways.
         """
         value = self._value(call)
-        if value is MISSING:
-            return (f"{self._at.text}: missing",)
+        if value is MISSING or value is UNCLEAR:
+            return (f"{self._at.text}: {'missing' if value is MISSING else 'unclear'}",)
         try:
             found = dict.fromkeys(
                 f"{self._at.text}{pointer_of(tuple(each.instance_path))}: {each.kind.name}"

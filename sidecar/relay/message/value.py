@@ -10,6 +10,7 @@ import unicodedata
 from typing import Any, Final
 
 from sidecar.relay.message.document import read_document
+from sidecar.relay.message.pointer import MISSING, UNCLEAR
 from sidecar.relay.message.refusal import UnreadableError
 
 _LONGEST: Final = 256
@@ -19,6 +20,22 @@ _TWO_READINGS: Final = frozenset("/\\;%*>#,?{}")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@:+~-][A-Za-z0-9_.@:+~-]{0,255}", re.ASCII)
 _LITERAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
 _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None}
+
+# Texts that readers make numbers and truth values of.
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:[0-9]{1,32}\.?[0-9]{0,32}|\.[0-9]{1,32})(?:[eE][+-]?[0-9]{1,3})?", re.ASCII
+)
+_TRUTHS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+    "": False,
+}
 
 # What a rule's `where` may ask for.
 Constant = str | int | bool | None
@@ -78,5 +95,37 @@ def read_constant(text: str) -> Constant:
 
 
 def equals(found: Any, asked: Constant) -> bool:
-    """Whether a message says what a rule asks for: of the same kind and the same value."""
-    return type(found) is type(asked) and bool(found == asked)
+    """Whether a message says what a rule asks for: of the same kind and the same value.
+
+    Raises:
+        UnreadableError: it says something else that receivers may take for the same: ``1.0`` or
+            ``"1"`` for 1 (most languages, and readers that convert), ``["a"]`` for ``"a"``.
+    """
+    if type(found) is type(asked):
+        return bool(found == asked)
+    if found is UNCLEAR:
+        raise UnreadableError("at the place that a rule asks for stands nothing clear")
+    if found is MISSING or found is None or asked is None:
+        return False
+    if isinstance(found, list | dict) or _convertible(found, asked):
+        raise UnreadableError("a value that may be the one asked for, of another kind")
+    return False
+
+
+def _convertible(found: Any, asked: Constant) -> bool:
+    """Whether a reader that converts kinds could make `asked` of `found`, both single values."""
+    if isinstance(found, bool) or isinstance(asked, bool):
+        return _truth(found) is _truth(asked) is not None
+    return _number(found) == _number(asked) is not None
+
+
+def _truth(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return _TRUTHS.get(value.strip().casefold())
+    return None if value is None else bool(value)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str):
+        return float(value) if _NUMBER.fullmatch(value.strip()) else None
+    return None if value is None else float(value)

@@ -42,7 +42,11 @@ MESSAGES: Final[dict[str, dict[str, Any]]] = {
     },
     "loud": {"protocol": "json", "error": json.dumps(["{code}", "!" * 10_000]), "rules": RULES},
     "closing": {"protocol": "json", "refused": "close", "rules": RULES},
-    "rpc": {"protocol": "json-rpc", "rules": RULES},
+    "rpc": {
+        "protocol": "json-rpc",
+        "rules": [*RULES, {"type": "second", "permission": "orders:create",
+                           "resource": "orders/{order}", "fields": {"order": "/params/1"}}],
+    },
     "formed": {
         "protocol": "json-rpc",
         "refused": "close",
@@ -226,6 +230,19 @@ async def test_a_message_is_as_its_schema_says_both_ways(start: Start, tmp_path:
     records = [json.loads(line) for line in file.read_text().splitlines()]
     (closed,) = (each for each in records if "closed" in each)
     assert (closed["closed"], closed["code"]) == ("invalid-message", 4400)
+
+
+async def test_a_position_is_no_name(start: Start) -> None:
+    """Some servers make a list of an object, by the order of its members."""
+    call: dict[str, Any] = {"jsonrpc": "2.0", "method": "second", "id": 1}
+    async with relayed(start) as (whole, echo), connected(whole, "bob", "/rpc/1") as socket:
+        by_position = json.dumps({**call, "params": ["x", "17"]})
+        assert await said(socket, by_position) == by_position
+        answer = json.loads(
+            await said(socket, json.dumps({**call, "params": {"1": "17", "x": "9"}}))
+        )
+        assert answer["error"]["data"] == {"reason": "unclear-resource"}
+        assert echo.got == [by_position]
 
 
 async def test_what_a_client_may_not_read_is_withheld(start: Start) -> None:

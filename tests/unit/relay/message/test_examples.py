@@ -33,6 +33,8 @@ CASES: Final[list[tuple[str, list[str], str, str]]] = [
     ("json-rpc", [], "allow",
      '{"jsonrpc":"2.0","id":1,"method":"orders.cancel","params":{"order_id":17,"dry_run":true}}'),
     ("json-rpc", [], "not-granted",
+     '{"jsonrpc":"2.0","id":1,"method":"orders.cancel","params":{"order_id":17,"dry_run":false}}'),
+    ("json-rpc", ["allow *"], "unreadable-message",
      '{"jsonrpc":"2.0","id":1,"method":"orders.cancel","params":{"order_id":17,"dry_run":"true"}}'),
     ("json-rpc", ["allow *"], "forbidden", '{"jsonrpc":"2.0","id":1,"method":"admin.stop"}'),
     ("json-rpc", ["allow *"], "unknown-type", '{"jsonrpc":"2.0","id":1,"method":"other"}'),

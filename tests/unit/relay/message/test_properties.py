@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.relay.gate import ALLOW, Close, Direction, Drop, Kind
 from sidecar.relay.message.document import read_document
 from sidecar.relay.message.pattern import Pattern
-from sidecar.relay.message.pointer import Pointer
+from sidecar.relay.message.pointer import UNCLEAR, Pointer
 from sidecar.relay.message.refusal import UnreadableError
 from sidecar.relay.message.value import is_segment
 from tests.cases.messages.world import gate_of, policy_of
@@ -105,6 +105,8 @@ def test_all_readers_find_the_same_at_a_pointer(text: str, place: str) -> None:
     try:
         found = Pointer(place).find(read_document(text.encode()))
     except UnreadableError:
+        return
+    if found is UNCLEAR:
         return
     other = json.loads(text, object_pairs_hook=folded)
     for token in place.casefold().split("/")[1:]:
