@@ -12,6 +12,7 @@ name a variable.
 
 import logging
 import secrets
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -58,7 +59,8 @@ class _Calls(requests.Session):
 
     Args:
         fields: sent with each call; some are secret.
-        ca: file of the authorities whose certificates are believed; None for the usual ones.
+        ca: file of the authorities whose certificates are believed; None for those whom this
+            machine trusts.
 
     Attributes:
         fault: what was wrong with the last call; ``""`` for nothing.
@@ -71,7 +73,8 @@ class _Calls(requests.Session):
         self.fault = ""
         self.rejected = 0
         self._fields = {**fields, "Content-Type": _CONTENT_TYPE}
-        self._ca: str | bool = True if ca is None else ca
+        # Not those that come with requests: the rest of us believes whom the machine believes.
+        self._ca: str | bool = ca or ssl.get_default_verify_paths().cafile or True
 
     def request(self, method: str, url: str, **more: Any) -> requests.Response:  # type: ignore[override]  # the exporter gives these two by name
         """As its base; a redirection is an error, for what it led to was never told the spans.
@@ -81,29 +84,32 @@ class _Calls(requests.Session):
             requests.RequestException: there was none.
         """
         self.rejected = 0
-        asked = {"data": more.get("data"), "timeout": more.get("timeout")}
         try:
-            answer = super().request(
-                method,
-                url,
-                headers=self._fields,
-                allow_redirects=False,
-                stream=True,
-                verify=self._ca,
-                **asked,
-            )
-        except requests.RequestException as error:
+            answer, octets = self._ask(method, url, more.get("data"), more.get("timeout"))
+        except Exception as error:
             self.fault = type(error).__name__
             raise
-        with answer:
-            answer.headers.pop("content-encoding", None)
-            octets = answer.raw.read(_MOST_ANSWER_BYTES, decode_content=False)
         self.fault = "" if answer.status_code == 200 else f"status {answer.status_code}"
         if 300 <= answer.status_code < 400:
             raise CollectorError(self.fault)
         if answer.status_code == 200:
             self.rejected = _rejected(octets)
         return answer
+
+    def _ask(
+        self, method: str, url: str, octets: bytes | None, seconds: float | None
+    ) -> tuple[requests.Response, bytes]:
+        with super().request(
+            method,
+            url,
+            headers=self._fields,
+            data=octets,
+            timeout=seconds,
+            allow_redirects=False,
+            stream=True,
+            verify=self._ca,
+        ) as answer:
+            return answer, answer.raw.read(_MOST_ANSWER_BYTES, decode_content=False)
 
 
 def _rejected(octets: bytes) -> int:

@@ -18,7 +18,8 @@ class Tracing(Settings, frozen=True):
         service: `service.name`: what traces call this sidecar.
         resource: more about it, e.g. ``deployment.environment.name: production``.
         headers: sent along, e.g. ``Authorization: "Bearer ${file:/run/secrets/otlp}"``. Secret.
-        ca: PEM file: who signs the collector's certificate; left out, the usual authorities.
+        ca: PEM file: who signs the collector's certificate; left out, those whom this
+            machine trusts.
     """
 
     secrets: ClassVar[frozenset[str]] = frozenset({"headers"})
