@@ -10,7 +10,8 @@ the CR in the value; the clients in use send LF alone) and what else some take f
 or trim away, names of headers with anything but letters, digits, ``-``, ``_`` and ``.``, headers
 given twice or in other case than the standard's, white space around values, a colon or an escape in
 a header that decides, a body whose length is not the one announced, NUL in a body without length,
-and any frame in parts.
+and any frame in parts. Where a rule asks for a header that has several readings, or for something in
+a body that is not read, there is nothing clear, and the frame is refused.
 """
 
 import re
@@ -27,7 +28,7 @@ from sidecar.relay.message.call import (
     text,
 )
 from sidecar.relay.message.document import read_document
-from sidecar.relay.message.pointer import MISSING
+from sidecar.relay.message.pointer import MISSING, UNCLEAR
 from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
 
 HEART_BEAT: Final = "heart-beat"
@@ -60,7 +61,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]+", re.ASCII)
 _CONTROLS: Final = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 # No other encoding: an application that honours it would read another body than we do.
 _JSON: Final = re.compile(r'application/json(?:; ?charset="?utf-8"?)?', re.IGNORECASE | re.ASCII)
-_ONE_READING: Final = re.compile(r"[^\n\r\0\\:]*")
+_ONE_READING: Final = re.compile(r"[^\\:]*")
+# Names that one side draws and the other repeats; ActiveMQ's have colons, escaped or not.
+_DRAWN: Final = frozenset({"ack", "id", "message-id", "subscription"})
+_DRAWN_VALUE: Final = re.compile(r"(?:[^\\]|\\c)*")
 
 
 class StompReader:
@@ -108,9 +112,14 @@ class StompReader:
         if body and command not in _WITH_BODY:
             raise UnreadableError("a body that the command does not have")
         fields: dict[str, Any] = {"headers": headers}
-        if self._reads_bodies and _JSON.fullmatch(headers.get("content-type", "")):
-            fields["body"] = read_document(body, self._depth)
+        if self._reads_bodies and command in _WITH_BODY:
+            if _JSON.fullmatch(headers.get("content-type", "")):
+                fields["body"] = read_document(body, self._depth)
+            elif body:
+                fields["body"] = UNCLEAR
         receipt = headers.get("receipt", MISSING)
+        if receipt is UNCLEAR:
+            receipt = MISSING
         return (Call(command, topic, fields, receipt, is_control=is_control),)
 
     def allowed(self, direction: Direction, calls: Calls) -> None:
@@ -129,7 +138,7 @@ class StompReader:
         """An ERROR frame and the end."""
         return _error(wrong.refusal, close_unreadable(wrong).code, MISSING)
 
-    def _frame(self, payload: bytes) -> tuple[str, dict[str, str], bytes]:
+    def _frame(self, payload: bytes) -> tuple[str, dict[str, Any], bytes]:
         """Command, headers, body."""
         end = payload.find(b"\n\n")
         if end < 0:
@@ -149,9 +158,9 @@ class StompReader:
         return command, headers, _body(payload, end + 2, headers.get("content-length"))
 
 
-def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, str], set[str]]:
-    """The headers whose value has one reading (of those that decide all have), and all names."""
-    headers: dict[str, str] = {}
+def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, Any], set[str]]:
+    """The headers, `UNCLEAR` where a value has several readings, and their names in lower case."""
+    headers: dict[str, Any] = {}
     seen: set[str] = set()
     for line in lines:
         name, colon, value = line.partition(":")
@@ -162,15 +171,20 @@ def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, str], set[st
             raise UnreadableError("a header twice, or in other case")
         if value != value.strip():
             raise UnreadableError("white space around a value")
-        if folded in _STANDARD and not value.isprintable():
-            # JavaScript trims U+FEFF away, others U+200B.
-            raise UnreadableError("what nobody sees in a header that decides")
         seen.add(folded)
-        if _ONE_READING.fullmatch(value):
-            headers[name] = value
-        elif folded in _STANDARD and (escaped or folded == "content-length"):
-            raise UnreadableError("an escape or a colon in a header that decides")
+        # JavaScript trims U+FEFF away, others U+200B.
+        has_one = value.isprintable() and _ONE_READING.fullmatch(value) is not None
+        if not has_one and folded in _STANDARD and not _may_be_unclear(folded, value, escaped):
+            raise UnreadableError("a header that decides has several readings")
+        headers[name] = value if has_one else UNCLEAR
     return headers, seen
+
+
+def _may_be_unclear(name: str, value: str, escaped: bool) -> bool:
+    """Whether a standard header may have such a value as long as no rule asks for it."""
+    if not value.isprintable() or name == "content-length":
+        return False
+    return not escaped or (name in _DRAWN and _DRAWN_VALUE.fullmatch(value) is not None)
 
 
 def _body(payload: bytes, begin: int, announced: str | None) -> bytes:
