@@ -1,5 +1,6 @@
 """``python -m perf``: Sidecar and other proxies in one run, by CPU per request; and scenarios."""
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -93,6 +94,8 @@ def workshop(*, tell: Callable[[str], None] = tell) -> Iterator[tuple[Path, Work
     """A folder with keys and tokens; all that is started inside is on the load's core, but for
     the proxies (`peers.peer.running`).
     """
+    # Whoever ends us ends what we started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
         machine.pinned(machine.LOAD_CORE),
         tempfile.TemporaryDirectory(prefix="perf-") as name,
