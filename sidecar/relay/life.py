@@ -166,6 +166,7 @@ class Life:
             return True
         if not self.is_over:
             self.held_since = instant()
+            self._reviewer.hold(self)
             self.relayed.hold()
         return False
 

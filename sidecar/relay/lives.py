@@ -25,7 +25,7 @@ from sidecar.model.need import Found, Need, SessionNeed, TokenNeed
 from sidecar.model.peer import Peer
 from sidecar.relay.life import Before, Life, Relayed
 from sidecar.relay.register import Heard, Register
-from sidecar.relay.reviewing import Asker, Decides, Reviewer
+from sidecar.relay.reviewing import Asker, Decides, Reviewer, safely
 
 _TICK_SECONDS: Final = 0.25
 # Each is looked at once in so many ticks: below the ten seconds that memory vouches for.
@@ -81,7 +81,7 @@ class Lives:
     def open(
         self, relayed: Relayed, head: RequestHead, peer: Peer, request_id: bytes, permit: Permit
     ) -> Life:
-        """A connection was permitted, and is open."""
+        """A connection was permitted, and is open. It is looked at soon."""
         life = Life(
             self._reviewer,
             self._memory,
@@ -93,6 +93,8 @@ class Lives:
             self._presented(head, permit),
         )
         self._register.add(life)
+        # What was heard since it was permitted concerned nobody yet.
+        self._reviewer.queue(life)
         return life
 
     def replace(self, life: Life, head: RequestHead, permit: Permit, before: Before) -> None:
@@ -134,10 +136,6 @@ class Lives:
             life.heard_at = life.heard_at or published
             life.news += 1
             self._reviewer.queue(life, first=is_of_one)
-
-    def look_at(self, life: Life) -> None:
-        """Look at it soon."""
-        self._reviewer.queue(life)
 
     def expire(self) -> None:
         """Sweeper: a quarter of a second is over."""
@@ -185,18 +183,18 @@ class Lives:
         for _ in range(min(self._leaving_each_tick, len(self._leaving))):
             life = self._leaving.popleft()
             if not life.is_over:
-                life.relayed.leave()
+                safely(life, life.relayed.leave)
 
     def cut(self) -> None:
         """End all now."""
         for life in list(self._register):
-            life.relayed.cut()
+            safely(life, life.relayed.cut)
 
     def retire_certified(self) -> None:
         """Other authorities vouch for certificates now: who has one has to show it anew."""
         for life in list(self._register):
             if life.peer.certificate is not None:
-                life.relayed.leave()
+                safely(life, life.relayed.leave)
 
     async def stop(self) -> None:
         """End the work; connections are left to whoever ends them."""

@@ -80,7 +80,6 @@ class Session:
         self.client = self._end(is_client=True)
         self.upstream = self._end(is_client=False)
         self.client.other, self.upstream.other = self.upstream, self.client
-        self.life = relay.lives.open(self, opened.head, opened.peer, opened.request_id, self.permit)
         self._state = RELAYING
         self.started = stopwatch()
         self._is_counted = False
@@ -90,6 +89,8 @@ class Session:
         self.reader = relay.reader_of(self) if opened.reads_messages else None
         self.ending = Ending(relay, self)
         self.alarms = Alarms(relay, self)
+        # Last, for from now on it is asked.
+        self.life = relay.lives.open(self, opened.head, opened.peer, opened.request_id, self.permit)
 
     def _end(self, *, is_client: bool) -> End:
         opened = self.opened

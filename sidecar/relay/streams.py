@@ -76,7 +76,6 @@ class Stream:
         self._kept: list[tuple[bytes, bool]] = []
         self._life = lives.open(self, exchange.head, exchange.peer, exchange.request_id, permit)
         exchange.guard_by(self)
-        lives.look_at(self._life)
 
     # -- forward.exchange.Guard -------------------------------------------------------------
 

@@ -54,7 +54,7 @@ async def test_a_verdict_about_a_credential_that_was_replaced_is_none() -> None:
     settled = stage.decides.settle
     stage.decides.settle = settle  # type: ignore[method-assign] # waits
     stage.memory.drop(ANN)
-    stage.lives.look_at(life)
+    stage.lives._reviewer.queue(life)
     await stage.turns(lambda: bool(asked))
 
     [(name, value)] = present(stage.world, {"token": {"sub": "ann", "exp": int(wall() + 5000)}})

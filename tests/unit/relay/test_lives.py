@@ -61,6 +61,7 @@ async def lives(number: int, **more: Any) -> tuple[Stage, list[Remembering]]:
         one.life = stage.lives.open(one, exchange.head, exchange.peer, b"r", verdict)
         assert one.life.may_pass()
         made.append(one)
+    await stage.turns(lambda: not stage.lives._reviewer._is_turning)
     return stage, made
 
 
@@ -258,3 +259,108 @@ async def test_a_response_that_lasts_is_held_and_goes_on_in_order() -> None:
     assert response.told[-1] == "user-disabled"
     assert (b"four", False) not in response.told
     assert len(stage.lives) == 0
+
+
+async def test_who_was_disabled_before_it_was_registered_ends_at_rest() -> None:
+    """The news concerned nobody yet: the upstream had not answered the handshake."""
+    stage, [one] = await lives(1)
+    assert one.life is not None
+    stage.world.facts[ANN] = User(version=9, tenant="acme", subject="ann", status=Status.DISABLED)
+    stage.memory.drop(ANN)
+    late = Remembering()
+    life = one.life
+    stage.lives.open(late, life.head, life.peer, b"r", life.permit)
+    await stage.turns(lambda: bool(late.told))
+    assert late.told == ["end user-disabled"]
+
+
+async def hold_all(stage: Stage, made: list[Remembering]) -> None:
+    stage.memory.lease_all(0.0)
+    for one in made:
+        assert one.life is not None
+        assert not one.life.may_pass()
+    await stage.turns()
+
+
+async def test_all_that_are_held_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that still wait for a worker while the stores hang."""
+    stage, made = await lives(40)
+    stage.decides.waits_for = asyncio.Event()
+    await hold_all(stage, made)
+    stage.lives.expire()
+    assert [one.told for one in made] == [["hold"]] * 40
+    monkeypatch.setattr("sidecar.relay.reviewing.instant", lambda: instant() + 5.0)
+    stage.lives.expire()
+    assert [one.told for one in made] == [["hold", "end stores-unavailable"]] * 40
+    assert not stage.lives._reviewer._wanted_first
+    await stage.lives.stop()
+
+
+async def test_those_that_are_held_are_decided_about_first() -> None:
+    stage, made = await lives(20)
+    answer = stage.decides.waits_for = asyncio.Event()
+    asked: list[object] = []
+    settle = stage.decides.settle
+
+    async def watched(asker: Any) -> Permit | Denial:
+        asked.append(asker)
+        return await settle(asker)
+
+    stage.decides.settle = watched  # type: ignore[method-assign] # also remembers
+    stage.memory.lease_all(0.0)
+    stage.lives.heard(news(ChangeKind.TENANT))
+    await stage.turns()
+    assert len(asked) == 8
+    waiting = [one.life for one in made if one.life not in asked]
+    held = waiting[-1]
+    assert held is not None
+    assert not held.may_pass()
+    answer.set()
+    await stage.turns(lambda: len(asked) == 20)
+    assert asked[8] is held
+    await stage.lives.stop()
+
+
+async def test_a_bug_in_one_leaves_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    stage, [one, other] = await lives(2)
+
+    def end(denial: Denial) -> None:
+        raise RuntimeError(denial)
+
+    one.end = end  # type: ignore[method-assign] # a bug
+    stage.world.facts[ANN] = User(version=9, tenant="acme", subject="ann", status=Status.DISABLED)
+    stage.memory.put(ANN, stage.world.facts[ANN], instant())
+    stage.lives.heard(news(ChangeKind.USER, "ann"))
+    await stage.turns(lambda: bool(other.told))
+    assert (one.told, other.told) == (["cut"], ["end user-disabled"])
+    assert not len(stage.lives)
+    assert "could not be ended in order" in caplog.text
+    assert not stage.lives._reviewer._is_turning
+
+
+async def test_a_bug_in_a_renewal_ends_it(caplog: pytest.LogCaptureFixture) -> None:
+    """What does not know of its new permit must not go on."""
+    stage, [one] = await lives(1)
+
+    def renewed(permit: Permit) -> None:
+        raise RuntimeError(permit)
+
+    one.renewed = renewed  # type: ignore[method-assign] # a bug
+    stage.world.facts[ANN] = User(version=9, tenant="acme", subject="ann")
+    stage.memory.put(ANN, stage.world.facts[ANN], instant())
+    assert one.life is not None
+    assert not one.life.may_pass()
+    assert one.told == ["end internal-error"]
+    assert "could not be decided again" in caplog.text
+
+
+async def test_a_bug_in_leaving_leaves_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    stage, [one, other] = await lives(2)
+
+    def leave() -> None:
+        raise RuntimeError("a bug")
+
+    one.leave = leave  # type: ignore[method-assign] # a bug
+    stage.lives.drain(0.0)
+    assert other.told == ["leave"]
+    assert "could not be ended" in caplog.text

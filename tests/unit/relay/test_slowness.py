@@ -166,7 +166,7 @@ async def test_nor_who_may_not_any_more() -> None:
     stage.upstream.feed(closed(1000))
     disable(stage)
     stage.upstream.feed(b"")
-    stage.lives.look_at(stage.session.life)
+    stage.lives._reviewer.queue(stage.session.life)
     await stage.turns(lambda: bool(stage.client.ending))
     assert stage.client.ending == "reset"
 
