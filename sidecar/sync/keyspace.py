@@ -158,9 +158,12 @@ def encode_fact(key: bytes, fact: StoreFact, head: Head) -> bytes | None:
     """`fact` in its envelope, as it is stored under `key`; None when it is too large."""
     if isinstance(fact, User) and len(fact.roles) + len(fact.rules) > MOST_GRANTS:
         return None
-    envelope = Envelope(
-        SCHEMA, head.epoch, head.seq, fact.version, _digest(key, head), _encoder.encode(fact)
-    )
+    return pack(key, fact.version, _encoder.encode(fact), head)
+
+
+def pack(key: bytes, version: int, payload: bytes, head: Head) -> bytes | None:
+    """`payload`, which a fact was encoded as, as it is stored; None when it is too large."""
+    envelope = Envelope(SCHEMA, head.epoch, head.seq, version, _digest(key, head), payload)
     plain = _encoder.encode(envelope)
     if len(plain) > LARGEST_BYTES:
         return None
@@ -171,21 +174,42 @@ def encode_fact(key: bytes, fact: StoreFact, head: Head) -> bytes | None:
 
 def decode_fact(key: bytes, need: StoreNeed, blob: bytes, head: Head) -> StoreFact | None:
     """The fact in `blob`; None where schema, key, life or shape are others, or it is outdated."""
+    envelope = unpack(key, blob, head)
+    if envelope is None:
+        return None
     try:
-        envelope = _envelopes.decode(_unpacked(blob))
-        if (
-            envelope.schema != SCHEMA
-            or envelope.key != _digest(key, head)
-            or envelope.epoch != head.epoch
-            or not head.floor <= envelope.filled_at <= head.seq
-        ):
-            return None
         fact: Fact = _facts[type(need)].decode(envelope.payload)
-    except (msgspec.MsgspecError, zstandard.ZstdError, ValueError):
+    except (msgspec.MsgspecError, ValueError):
         return None
     if not isinstance(fact, Session | User | RoleGraph) or fact.version != envelope.version:
         return None
     return fact
+
+
+def unpack(key: bytes, blob: bytes, head: Head) -> Envelope | None:
+    """The envelope in `blob`; None where it is none, of another key or life, or outdated."""
+    try:
+        envelope = _envelopes.decode(_unpacked(blob))
+    except (msgspec.MsgspecError, zstandard.ZstdError, ValueError):
+        return None
+    if (
+        envelope.schema != SCHEMA
+        or envelope.key != _digest(key, head)
+        or envelope.epoch != head.epoch
+        or not head.floor <= envelope.filled_at <= head.seq
+    ):
+        return None
+    return envelope
+
+
+def size_of(blob: bytes) -> int:
+    """Octets of the envelope in `blob` once it is unpacked; -1 where it does not say."""
+    if blob[:1] != _ZSTD:
+        return len(blob)
+    try:
+        return zstandard.frame_content_size(blob[1:])
+    except zstandard.ZstdError:
+        return -1
 
 
 def _unpacked(blob: bytes) -> bytes:

@@ -8,7 +8,8 @@ from redis.exceptions import RedisError
 from sidecar.model.need import StoreNeed, shard_of_need
 from sidecar.settings.schema import Redis
 from sidecar.sync import scripts
-from sidecar.sync.keyspace import Head, StoreFact, decode_fact, encode_fact
+from sidecar.sync.in_turns import decode_in_turns, encode_in_turns
+from sidecar.sync.keyspace import Head, StoreFact
 from sidecar.sync.redis_answers import Filling, Life, Look, Outcome, Told, head_of
 from sidecar.sync.redis_calls import ShardCall
 from sidecar.sync.redis_client import RedisClient, open_client
@@ -60,7 +61,7 @@ class RedisCache(RedisShards):
         head = head_of(fields)
         if head is None or blob is None:
             return Look(None, head)
-        return Look(decode_fact(key, need, blob, head), head)
+        return Look(await decode_in_turns(key, need, blob, head), head)
 
     async def look_many(self, needs: Sequence[StoreNeed]) -> list[Look]:
         """As `look`, for some hundreds of needs in one round trip; in their order."""
@@ -80,14 +81,16 @@ class RedisCache(RedisShards):
             if head is None:
                 continue
             for (place, need), key, blob in zip(batch, keys, blobs, strict=True):
-                fact = None if blob is None else decode_fact(key, need, blob, head)
+                fact = None
+                if blob is not None:
+                    fact = await decode_in_turns(key, need, blob, head)
                 looks[place] = Look(fact, head)
         return looks
 
     async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
         """Stores what PostgreSQL answered after a miss at `head`, or says why not (R4)."""
         key, shard = self.keys.value(need), shard_of_need(need)
-        blob = encode_fact(key, fact, head)
+        blob = await encode_in_turns(key, fact, head)
         if blob is None:
             return Filling.SIZE
         values: list[str | int | bytes] = [head.seq, head.epoch, self._seconds, blob]
@@ -110,7 +113,7 @@ class RedisCache(RedisShards):
             for place, need in batch:
                 _, fact, head = fills[place]
                 key = self.keys.value(need)
-                blob = encode_fact(key, fact, head)
+                blob = await encode_in_turns(key, fact, head)
                 if blob is None:
                     filled[place] = Filling.SIZE
                     continue
