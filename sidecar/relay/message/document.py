@@ -1,9 +1,10 @@
 """JSON read so that no other reader can have read something else (RFC 8259, RFC 7493).
 
 Refused, because readers differ: names given twice in an object (the first, the last, or an error:
-RFC 8259 section 4), lone surrogates (section 8.2), numbers beyond what a double holds exactly
-(section 6), ``-0``, a byte order mark, any encoding but UTF-8, `NaN` and `Infinity`, and documents
-nested so deeply that some reader gives up.
+RFC 8259 section 4), lone surrogates (section 8.2), U+0000 (text ends there in C, so to cJSON a name
+is what stands before it), numbers beyond what a double holds exactly (section 6), ``-0``, a byte
+order mark, any encoding but UTF-8, `NaN` and `Infinity`, and documents nested so deeply that some
+reader gives up.
 """
 
 import json
@@ -17,6 +18,8 @@ _LARGEST: Final = 2**53 - 1
 _MOST_DIGITS: Final = 17
 # `float` reads it in linear time, but no reader needs so many.
 _LONGEST_NUMBER: Final = 64
+# U+0000 stands in no JSON text itself; a backslash before it may be escaped.
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 # The escape of a surrogate: a pair is one character, a lone one is none.
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -41,6 +44,8 @@ def read_document(payload: bytes, depth: int = DEPTH) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise UnreadableError("no JSON") from error
+    if "\\u0000" in text and _NUL.search(text) is not None:
+        raise UnreadableError("U+0000, where text ends to some")
     # Brackets inside of strings count here, too; then the exact depth is looked at.
     if payload.count(b"{") + payload.count(b"[") > depth and _is_deeper(value, depth):
         raise UnreadableError(f"nested more than {depth} deep")

@@ -10,8 +10,8 @@ the CR in the value; the clients in use send LF alone) and what else some take f
 or trim away, names of headers with anything but letters, digits, ``-``, ``_`` and ``.``, headers
 given twice or in other case than the standard's, white space around values, a colon or an escape in
 a header that decides, a body whose length is not the one announced, NUL in a body without length,
-and any frame in parts. Where a rule asks for a header that has several readings, or for something in
-a body that is not read, there is nothing clear, and the frame is refused.
+and any frame in parts. Where a rule asks for a header that has several readings, or for something
+in a body that is not read, there is nothing clear, and the frame is refused.
 """
 
 import re
@@ -174,13 +174,17 @@ def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, Any], set[st
         seen.add(folded)
         # JavaScript trims U+FEFF away, others U+200B.
         has_one = value.isprintable() and _ONE_READING.fullmatch(value) is not None
-        if not has_one and folded in _STANDARD and not _may_be_unclear(folded, value, escaped):
+        if (
+            not has_one
+            and folded in _STANDARD
+            and not _may_be_unclear(folded, value, escaped=escaped)
+        ):
             raise UnreadableError("a header that decides has several readings")
         headers[name] = value if has_one else UNCLEAR
     return headers, seen
 
 
-def _may_be_unclear(name: str, value: str, escaped: bool) -> bool:
+def _may_be_unclear(name: str, value: str, *, escaped: bool) -> bool:
     """Whether a standard header may have such a value as long as no rule asks for it."""
     if not value.isprintable() or name == "content-length":
         return False
