@@ -138,7 +138,14 @@ def decide(
         # Mostly nothing was loaded: then memory is asked directly.
         memory = snapshot.memory
         known = snapshot.authorizer.known(credential[0])
-        if known is not None and _vouched(known, wall, instant, memory):
+        if (
+            known is not None
+            # From its second use on memory vouches that nothing a credential depends on was
+            # forgotten or replaced; what depends on a clock is compared here.
+            and known.vouch is not None
+            and known.vouched_at <= wall < known.ends_at
+            and memory.stands(known.vouch, instant)
+        ):
             subject = known
         else:
             subject = _recognize(credential, route, wall, instant, memory, snapshot, done)
@@ -146,11 +153,12 @@ def decide(
                 _vouch(known, credential, wall, instant, memory)
     if not isinstance(subject, Subject):
         return Missing((), subject) if isinstance(subject, Compilation) else subject
-    if isinstance(subject.fact, VerifiedToken) and (route.audiences or route.scopes):
+    if (route.audiences or route.scopes) and isinstance(subject.fact, VerifiedToken):
         refused = _check_requirements(subject.fact, subject.principal, route)
         if refused is not None:
             return refused
-    return snapshot.authorizer.authorize(match, resource_of(match), subject)
+    resource = "" if route.resource is None else resource_of(match)
+    return snapshot.authorizer.authorize(match, resource, subject)
 
 
 def decide_without_stores(
@@ -240,17 +248,6 @@ class _Recollection(_Overlay):
             return None
         self.ended = recalled.ended if self.ended is None else min(self.ended, recalled.ended)
         return recalled.fact
-
-
-def _vouched(known: Subject, wall: float, instant: float, memory: Memory) -> bool:
-    """Whether all that `_recognize` would look up and check for `known` still holds.
-
-    From its second use on memory vouches that nothing a credential depends on was forgotten or
-    replaced; what depends on a clock is compared here.
-    """
-    if known.vouch is None or not known.vouched_at <= wall < known.ends_at:
-        return False
-    return memory.stands(known.vouch, instant)
 
 
 def _vouch(

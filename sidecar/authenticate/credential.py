@@ -75,7 +75,13 @@ class CredentialRules:
 
     def _find_in_fields(self, head: RequestHead) -> SessionNeed | TokenNeed | Denial:
         authorization = head.value(b"authorization")
-        if self._cookie is not None and b"cookie" in head.names.places:
+        names = head.names
+        place = names.places.get(b"cookie")
+        if (
+            place is not None
+            and self._cookie is not None
+            and (b"cookie" in names.repeated or self._cookie in head.contents[place])
+        ):
             cookies = _cookies_named(self._cookie, head)
             if cookies:
                 if len(cookies) > 1 or authorization is not None:
@@ -83,7 +89,7 @@ class CredentialRules:
                 return self._session(cookies[0])
         if authorization is None:
             return Denial(Reason.NO_CREDENTIAL, "neither an Authorization field nor our cookie")
-        if b"authorization" in head.names.repeated:
+        if b"authorization" in names.repeated:
             return Denial(Reason.SEVERAL_CREDENTIALS, "more than one Authorization field")
         return self._bearer(authorization)
 

@@ -22,6 +22,8 @@ from sidecar.model.facts import Effect, RoleGraph, Rule, RuleGrant
 
 _ALLOW: Final = str(Effect.ALLOW)
 _DENY: Final = str(Effect.DENY)
+# Of each set; an API may be asked for any action.
+_MOST_DECIDED: Final = 32
 # Before any end.
 _ALWAYS: Final = -math.inf
 
@@ -109,7 +111,7 @@ class PermissionSet:
         deny: the clauses that deny.
     """
 
-    __slots__ = ("_origins", "_paths", "allow", "deny", "roles")
+    __slots__ = ("_decided", "_origins", "_paths", "allow", "deny", "roles")
 
     def __init__(self, paths: dict[str, tuple[str, ...]]) -> None:
         """An empty set.
@@ -122,6 +124,7 @@ class PermissionSet:
         self.deny = Clauses()
         self._paths = paths
         self._origins: dict[Clause, RuleOrigin] = {}
+        self._decided: dict[str, RuleOrigin | None] = {}
 
     def add(self, clause: Clause) -> None:
         """Add a clause by its rule's effect."""
@@ -136,6 +139,19 @@ class PermissionSet:
             )
         elif known_action and known_resource:
             self.allow.add(clause, rule.action, rule.resource)
+
+    def decide(self, action: str) -> RuleOrigin | None:
+        """`check` of this set alone, once it is whole, for no resource in particular.
+
+        What routes ask is asked again and again, so the answers to the first few actions are kept.
+        Not for sets of grants that end.
+        """
+        if action in self._decided:
+            return self._decided[action]
+        decided = check((self,), action, "")
+        if len(self._decided) < _MOST_DECIDED:
+            self._decided[action] = decided
+        return decided
 
     def origin(self, clause: Clause) -> RuleOrigin:
         """Where `clause` comes from, as told to people. Made once: at most one for each rule."""

@@ -43,6 +43,7 @@ class Subject:
 
     __slots__ = (
         "_barring",
+        "_has_only_roles",
         "_scopes",
         "_sets",
         "begins_at",
@@ -74,6 +75,8 @@ class Subject:
         self._sets = permissions.sets(wall)
         self._scopes = permissions.scopes
         self._barring = _holding(permissions.barring, wall)
+        # The first are of the roles without an end.
+        self._has_only_roles = len(self._sets) == 1 and not self._barring
         self.begins_at = wall
         self.changes_at = permissions.ends.after(wall)
         self.vouch: Vouch | None = None
@@ -83,6 +86,8 @@ class Subject:
     def check(self, action: str, resource: str = "") -> RuleOrigin | None:
         """The rule that decides about `action` on `resource`: it may deny. None: not granted."""
         sets = self._sets
+        if not resource and self._has_only_roles:
+            return sets[0].decide(action)
         if self._scopes is not None and resource:
             for scoped in self._scopes.find_all(resource):
                 sets += _holding(scoped, self.begins_at)

@@ -14,6 +14,7 @@ from sidecar.model.head import FieldNames
 _MOST_REMEMBERED: Final = 1024
 
 _Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 _Pick = Callable[[Sequence[bytes]], tuple[bytes, ...]]
 
 
@@ -49,10 +50,31 @@ def _picker(places: tuple[int, ...]) -> _Pick:
     return itemgetter(*places)
 
 
-def remember(known: dict[_Key, Lines], key: _Key, names: FieldNames, lines: Lines) -> Lines:
-    """`lines`, kept for the next head with these `names` where there will be one."""
+# What Connection says without naming a field that would not be taken away in any case.
+PLAIN_CONNECTION: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive"))
+
+
+class Usual:
+    """Of heads with the same names those whose values change nothing about the lines.
+
+    Attributes:
+        lines: that go on.
+        connection: place of Connection, which could name others; -1 for none.
+        cookie: place of what could hold our cookie; -1 for none.
+    """
+
+    __slots__ = ("connection", "cookie", "lines")
+
+    def __init__(self, lines: Lines, connection: int, cookie: int) -> None:
+        self.lines: Final = lines
+        self.connection: Final = connection
+        self.cookie: Final = cookie
+
+
+def remember(known: dict[_Key, _Value], key: _Key, names: FieldNames, value: _Value) -> _Value:
+    """`value`, kept for the next head with these `names` where there will be one."""
     if names.is_shared:
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
-        known[key] = lines
-    return lines
+        known[key] = value
+    return value

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sidecar.authorize.permit import Permit
-from sidecar.forward.lines import Lines, remember
+from sidecar.forward.lines import PLAIN_CONNECTION, Lines, Usual, remember
 from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.peer import Peer
 from sidecar.parse.fields import HOP_BY_HOP, OVERRIDES, normal_name, tokens
@@ -23,7 +23,6 @@ _FORWARDED_HOST: Final = re.compile(rb"[0-9A-Za-z.:\[\]_-]{1,255}")
 _LONGEST_CONNECTION: Final = 256
 # Fields between us and our own endpoints; nobody else may send one.
 _INNER: Final = b"sidecar-"
-_PLAIN_CONNECTION: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive"))
 
 
 # What proxies tell each other about the client: believed from trusted peers, from nobody else.
@@ -47,6 +46,8 @@ _END_TO_END: Final = frozenset(
 # What the fields of a head that go on depend on: their names, what Connection names, where nothing
 # is left of a Cookie, whether the credential goes along, whether the peer is trusted.
 _Kind = tuple[FieldNames, bytes, tuple[int, ...], bool, bool]
+# The same where no value changes it.
+_UsualKind = tuple[FieldNames, bool, bool]
 _NOWHERE: Final[tuple[int, ...]] = ()
 
 
@@ -71,6 +72,7 @@ class RequestFields:
         ]  # fmt: skip
         self._dropped = HOP_BY_HOP | OVERRIDES | {normal_name(name.encode()) for name in written}
         self._lines: dict[_Kind, Lines] = {}
+        self._usual: dict[_UsualKind, Usual] = {}
         self._cookie = (
             re.compile(rb"(?:^|;)[ \t]*" + re.escape(cookie.encode()) + rb"[ \t]*=[^;]*")
             if cookie
@@ -104,14 +106,15 @@ class RequestFields:
         """
         names, contents = head.names, head.contents
         places = names.places
-        named, emptied = b"", _NOWHERE
-        if b"connection" in places:
-            named = _named_by_connection(head)
-        keeps_credential = permit.route.forward_credential
-        if self._cookie is not None and b"cookie" in places and not keeps_credential:
-            contents, emptied = self._without_our_cookie(head)
-        kind = (names, named, emptied, keeps_credential, peer.is_trusted)
-        lines = self._lines.get(kind) or self._choose(kind)
+        kind = (names, permit.route.forward_credential, peer.is_trusted)
+        usual = self._usual.get(kind) or self._find_usual(kind)
+        lines = usual.lines
+        if (
+            names.repeated
+            or (usual.connection >= 0 and contents[usual.connection] not in PLAIN_CONNECTION)
+            or (usual.cookie >= 0 and self._may_be_ours(contents[usual.cookie]))
+        ):
+            lines, contents = self._find_unusual(head, kind)
         parts = [
             head.method.encode(),
             b" ",
@@ -122,7 +125,7 @@ class RequestFields:
             lines.pattern % lines.pick(contents),
             identity,
         ]
-        if head.body_length != 0 or names.of_message:
+        if head.body_length != 0 or b"content-length" in places:
             _append_framing(parts, head)
         if peer.is_trusted:
             _append_forwarded(parts, head, peer)
@@ -137,6 +140,28 @@ class RequestFields:
                     parts += (b"Tracestate: ", state, b"\r\n")
         parts += (self._request_id, request_id, b"\r\n\r\n")
         return b"".join(parts)
+
+    def _find_usual(self, kind: _UsualKind) -> Usual:
+        names, keeps_credential, is_trusted = kind
+        connection, cookie = names.places.get(b"connection", -1), -1
+        if self._cookie is not None and not keeps_credential:
+            cookie = names.places.get(b"cookie", -1)
+        lines = self._choose((names, b"", _NOWHERE, keeps_credential, is_trusted))
+        return remember(self._usual, kind, names, Usual(lines, connection, cookie))
+
+    def _may_be_ours(self, cookie: bytes) -> bool:
+        return not cookie or self._cookie_name in cookie
+
+    def _find_unusual(self, head: RequestHead, kind: _UsualKind) -> tuple[Lines, Sequence[bytes]]:
+        """The lines, and the values, where these may change which go on."""
+        names, keeps_credential, is_trusted = kind
+        named, contents, emptied = b"", head.contents, _NOWHERE
+        if b"connection" in names.places:
+            named = _named_by_connection(head)
+        if self._cookie is not None and b"cookie" in names.places and not keeps_credential:
+            contents, emptied = self._without_our_cookie(head)
+        of_values = (names, named, emptied, keeps_credential, is_trusted)
+        return self._lines.get(of_values) or self._choose(of_values), contents
 
     def _choose(self, kind: _Kind) -> Lines:
         """The fields of heads of this kind that go on. All rules about names are here."""
@@ -166,7 +191,7 @@ class RequestFields:
         contents, emptied = head.contents, _NOWHERE
         for place in head.names.repeated.get(b"cookie") or (head.names.places[b"cookie"],):
             value = contents[place]
-            if self._cookie is None or (value and self._cookie_name not in value):
+            if self._cookie is None or not self._may_be_ours(value):
                 continue
             rest = self._cookie.sub(b"", value).lstrip(b"; \t")
             contents = (*contents[:place], rest, *contents[place + 1 :])
@@ -179,7 +204,7 @@ def _named_by_connection(head: RequestHead) -> bytes:
     """What Connection says, where that may be the names of fields (RFC 9110 section 7.6.1)."""
     if b"connection" not in head.names.repeated:
         value = head.value(b"connection")
-        if value in _PLAIN_CONNECTION:
+        if value in PLAIN_CONNECTION:
             return b""
     return b",".join(head.values(b"connection"))
 

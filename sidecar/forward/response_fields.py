@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Final
 
 from sidecar.forward.in_process import IN_PROCESS
-from sidecar.forward.lines import Lines, remember
+from sidecar.forward.lines import PLAIN_CONNECTION, Lines, Usual, remember
 from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.route import Route
 from sidecar.parse.fields import HOP_BY_HOP, tokens
@@ -15,6 +15,8 @@ from sidecar.route.cors import FIELDS as CORS_FIELDS
 # What the fields of an answer that go on depend on: their names, what Connection names, where our
 # cookie is, whether the route has a policy for pages of other sites, whether the answer is our own.
 _Kind = tuple[FieldNames, bytes, tuple[int, ...], bool, bool]
+# The same where no value changes it.
+_UsualKind = tuple[FieldNames, bool, bool]
 _NOWHERE: Final[tuple[int, ...]] = ()
 # A Connection longer than that is not worth to be remembered.
 _LONGEST_CONNECTION: Final = 256
@@ -43,6 +45,7 @@ class ResponseFields:
         self._dropped_with_cors = self._dropped | CORS_FIELDS
         self._cookie = cookie.encode()
         self._lines: dict[_Kind, Lines] = {}
+        self._usual: dict[_UsualKind, Usual] = {}
 
     def compose(
         self,
@@ -67,24 +70,53 @@ class ResponseFields:
                 other sites, the application's own is dropped.
             fields: more fields, each ended by CRLF.
         """
-        places = answer.names.places
-        connection, ours = b"", _NOWHERE
-        if b"connection" in places:
-            connection = b",".join(answer.values(b"connection"))
-        is_inner = route is not None and route.upstream == IN_PROCESS
-        if self._cookie and b"set-cookie" in places and not is_inner:
-            ours = self._places_of_our_cookie(answer)
+        names, contents = answer.names, answer.contents
         has_cors = route is not None and route.cors is not None
-        kind = (answer.names, connection, ours, has_cors, is_inner)
-        lines = self._lines.get(kind) or self._choose(kind)
-        parts = [status_line(answer.status), lines.pattern % lines.pick(answer.contents)]
-        _append_framing(parts, answer, head, length)
+        is_inner = route is not None and route.upstream == IN_PROCESS
+        kind = (names, has_cors, is_inner)
+        usual = self._usual.get(kind) or self._find_usual(kind)
+        lines = usual.lines
+        if (
+            names.repeated
+            or (usual.connection >= 0 and contents[usual.connection] not in PLAIN_CONNECTION)
+            or (usual.cookie >= 0 and self._cookie in contents[usual.cookie])
+        ):
+            lines = self._find_unusual(answer, kind)
+        status = answer.status
+        parts = [
+            _STATUS_LINES.get(status) or status_line(status),
+            lines.pattern % lines.pick(contents),
+        ]
+        if length is not None and length > 0:
+            # There is a body, so this is no answer that has none.
+            parts.append(b"Content-Length: %d\r\n" % length)
+        else:
+            _append_framing(parts, answer, head, length)
         if not keep_alive:
             parts.append(b"Connection: close\r\n")
         elif head.minor == 0:
             parts.append(b"Connection: keep-alive\r\n")
         parts += (fields, self._request_id, request_id, b"\r\n\r\n")
         return b"".join(parts)
+
+    def _find_usual(self, kind: _UsualKind) -> Usual:
+        names, has_cors, is_inner = kind
+        connection, cookie = names.places.get(b"connection", -1), -1
+        if self._cookie and not is_inner:
+            cookie = names.places.get(b"set-cookie", -1)
+        lines = self._choose((names, b"", _NOWHERE, has_cors, is_inner))
+        return remember(self._usual, kind, names, Usual(lines, connection, cookie))
+
+    def _find_unusual(self, answer: ResponseHead, kind: _UsualKind) -> Lines:
+        """The lines, where values may change which go on."""
+        names, has_cors, is_inner = kind
+        connection, ours = b"", _NOWHERE
+        if b"connection" in names.places:
+            connection = b",".join(answer.values(b"connection"))
+        if self._cookie and b"set-cookie" in names.places and not is_inner:
+            ours = self._places_of_our_cookie(answer)
+        of_values = (names, connection, ours, has_cors, is_inner)
+        return self._lines.get(of_values) or self._choose(of_values)
 
     def _choose(self, kind: _Kind) -> Lines:
         """The fields of heads of this kind that go on. All rules about names are here."""

@@ -185,6 +185,13 @@ class RouteTable:
         """
         if not host and self._hosts:
             return Denial(Reason.MALFORMED_HOST, "routes are chosen by host, and none is named")
+        if "%" not in path and host not in self._hosts:
+            # Nothing is more specific than a template that is literally the path.
+            terminal = self._any_host.exact(path)
+            if terminal is not None:
+                endpoint = terminal.by_method.get(method, terminal.any_method)
+                if endpoint is not None and endpoint.shared is not None:
+                    return endpoint.shared
         segments = path[1:].split("/")
         if "%" in path:
             decoded = [decode(segment) for segment in segments]

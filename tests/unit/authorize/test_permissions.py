@@ -108,6 +108,29 @@ def test_the_outcome_agrees_with_reading_every_rule(
         assert not origin.path or (origin.path[0] in held and set(origin.path) <= names)
 
 
+@given(
+    roles=ROLES,
+    held=st.sets(st.sampled_from(NAMES), max_size=3),
+    actions=st.lists(st.sampled_from(ACTIONS), max_size=6),
+)
+def test_what_was_decided_once_is_what_would_be_decided(
+    roles: list[Role], held: set[str], actions: list[str]
+) -> None:
+    graph = RoleGraph(version=1, tenant="acme", roles=tuple(roles))
+    compiled = compile_roles(GraphIndex(graph), frozenset(held))
+    for action in (*actions, *actions):
+        assert compiled.decide(action) == check((compiled,), action, "")
+
+
+def test_few_decisions_are_kept() -> None:
+    compiled = compile_rules([Rule(Effect.ALLOW, "a:*")])
+    for number in range(100):
+        found = compiled.decide(f"a:{number}")
+        assert found is not None
+        assert found.action == "a:*"
+    assert len(compiled._decided) < 100  # how much it keeps cannot be asked
+
+
 def graph_of(*roles: Role) -> GraphIndex:
     return GraphIndex(RoleGraph(version=1, tenant="acme", roles=roles))
 

@@ -124,6 +124,30 @@ def test_the_table_agrees_with_a_naive_matcher(
     assert told == naive(rules, host, method, path)
 
 
+@pytest.mark.parametrize(
+    ("host", "path", "template"),
+    [
+        ("h", "/a", "/{x}"),
+        ("h", "/a/b", "/a/{z*}"),
+        ("h", "/c/d", "/c/d"),
+        ("i", "/a", "/a"),
+        ("i", "/%61", "/a"),
+        ("i", "/%41", "/{any}"),
+    ],
+)
+def test_a_template_of_the_host_goes_before_one_that_is_the_path(
+    host: str, path: str, template: str
+) -> None:
+    rules = [
+        RouteRule(path="/{x}", host="h", access="public"),
+        RouteRule(path="/a/{z*}", host="h", access="public"),
+        *(RouteRule(path=each, access="public") for each in ("/a", "/a/b", "/c/d", "/{any}")),
+    ]
+    outcome = compile_routes(rules, default_upstream="app").match(host, "GET", path)
+    assert isinstance(outcome, RouteMatch)
+    assert outcome.route.template == template
+
+
 def table_of(*paths: str) -> RouteTable:
     rules = [RouteRule(path=path, permission="a:b", resource="r") for path in paths]
     return compile_routes(rules, default_upstream="app")
