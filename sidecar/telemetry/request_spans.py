@@ -166,12 +166,14 @@ def _server(record: Recorded, course: Course, trace_id: int, span_id: int) -> Sp
         names.CLIENT_ADDRESS: record.client,
         names.PROTOCOL_VERSION: f"1.{course.minor}",
         names.REQUEST_BYTES: record.bytes_in,
-        names.RESPONSE_BYTES: record.bytes_out,
         names.REQUEST_ID: record.request_id,
         names.OUTCOME: record.outcome,
         names.REASON: record.reason,
         names.DECIDED_BY: "memory" if course.loads is None else "stores",
     }
+    if course.answered:
+        # What is counted is what was relayed, not pages of ours.
+        attributes[names.RESPONSE_BYTES] = record.bytes_out
     if record.host:
         attributes[names.SERVER_ADDRESS] = record.host
         attributes[names.SERVER_PORT] = _port(course)
