@@ -10,6 +10,7 @@ Single values hold nothing, but text that may be JSON again nothing clear.
 
 import re
 from typing import Any, Final
+from unicodedata import normalize
 
 from sidecar.relay.message.refusal import UnreadableError
 
@@ -71,14 +72,14 @@ class Pointer:
             raise PointerError(f"a JSON pointer has at most {_MOST_TOKENS} names here")
         self.text = text
         self.first = tokens[0] if tokens else ""
-        self._tokens = tuple((each, each.casefold(), _index(each)) for each in tokens)
+        self._tokens = tuple((each, fold(each), _index(each)) for each in tokens)
 
     def find(self, document: Any) -> Any:
         """What is at the place; `MISSING` for nothing, `UNCLEAR` for what has several readings.
 
         Raises:
             UnreadableError: an object on the way has another name that differs in case only. Some
-                readers (Go's encoding/json) take either for the other.
+                readers take either for the other (`fold`).
         """
         for token, folded, index in self._tokens:
             if isinstance(document, dict):
@@ -86,7 +87,8 @@ class Pointer:
                     return UNCLEAR
                 below = document.get(token, MISSING)
                 for name in document:
-                    if name != token and name.casefold() == folded:
+                    # Nearly all names are ASCII; a call for each would cost.
+                    if name != token and (name.lower() if name.isascii() else fold(name)) == folded:
                         raise UnreadableError("two names differ in case only")
                 document = below
             elif isinstance(document, list):
@@ -98,6 +100,19 @@ class Pointer:
             else:
                 return UNCLEAR if _holds_more(document) else MISSING
         return document
+
+
+def fold(name: str) -> str:
+    """What names have in common that some readers do not tell apart.
+
+    Go's encoding/json folds simply (U+212A is k), Java's equalsIgnoreCase looks at the upper and
+    then at the lower case of each character (U+0131 and U+0130 are i), Swift compares text by
+    canonical equivalence.
+    """
+    if name.isascii():
+        return name.lower()
+    # U+0130 folds to an i and a dot above it (CaseFolding.txt, status F).
+    return normalize("NFKC", name).upper().casefold().replace("i\u0307", "i")
 
 
 def _holds_more(value: Any) -> bool:
