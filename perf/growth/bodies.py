@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from perf.growth.grown import Growth, Lines
 from perf.growth.plane import Plane
@@ -11,7 +12,7 @@ from perf.load.streams import LARGEST
 from perf.machine import free_port
 from perf.peers import nginx
 from perf.peers.peer import AbsentError
-from perf.rounds import told, upstream
+from perf.rounds import patiently, told, upstream
 
 SIZES = (0, 1_000, 64_000, 1_000_000, LARGEST)
 _WARM_UP_SECONDS = 0.3
@@ -54,7 +55,8 @@ def bodies(plane: Plane, run: Run) -> list[Growth]:
                 command = [sys.executable, "-m", "perf.load.streams", "--direction", direction]
                 command += ["--port", str(port), "--pid", str(pid), "--size", str(size)]
                 command += ["--warm-up", str(_WARM_UP_SECONDS), "--seconds", str(run.seconds)]
-                given = told([*command, "--token", run.workload.tokens[0]], name)
+                measure = partial(told, [*command, "--token", run.workload.tokens[0]], name)
+                given = patiently(name, measure, run.tell)
                 line = f"{name} {direction}"
                 cpu_us = given["cpu_seconds"] / given["requests"] * 1e6
                 megabytes = given["requests"] * size / given["seconds"] / 1e6

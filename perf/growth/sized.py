@@ -4,13 +4,14 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from perf.growth.grown import Growth, gathered
 from perf.growth.plane import ROUTES, Plane, add_user
 from perf.peers import nginx
 from perf.peers.peer import AbsentError, Peer, Site
-from perf.rounds import CONNECTIONS, figure, generated
+from perf.rounds import CONNECTIONS, figure, generated, patiently
 from perf.workload import PATH, PERMISSION, Workload, request
 
 NUMBERS_OF_ROUTES = (1, 30, 1_000)
@@ -111,14 +112,15 @@ def measured(cases: Mapping[tuple[str, int], Case], run: Run) -> dict[str, dict[
         found = {}
         for key in order[turn:] + order[:turn]:
             case = cases[key]
-            told = generated(
+            measure = partial(
+                generated,
                 case.peer,
                 run.workload,
                 run.seconds,
                 requests=case.requests,
                 connections=case.connections,
             )
-            taken = figure(case.peer, number, told)
+            taken = figure(case.peer, number, patiently(key[0], measure, run.tell))
             found[key] = taken.cpu_us
             run.tell(
                 f"round {number + 1}/{run.rounds}  {key[0]:12} {key[1]:8}"

@@ -33,6 +33,9 @@ STALL_SECONDS = 5.0
 # Made at once; more would fill the queue of whoever accepts them.
 _BATCH = 200
 _STATUS = b"HTTP/1.1 200 "
+_UNAVAILABLE = b"HTTP/1.1 503 "
+# A machine that is busy enough keeps news from coming in time: that says nothing about the figure.
+COME_AGAIN = "told to come again"
 _LENGTH = b"\r\ncontent-length: %d\r\n" % len(BODY)
 _END = b"\r\n\r\n"
 
@@ -46,6 +49,8 @@ def is_whole(received: bytes) -> bool:
     end = received.find(_END)
     if end < 0:
         return False
+    if received.startswith(_UNAVAILABLE):
+        raise RuntimeError(f"{COME_AGAIN}: {received[:600]!r}")
     if not (received.startswith(_STATUS) and _LENGTH in received[: end + 2].lower()):
         raise RuntimeError(f"unexpected answer: {received[:600]!r}")
     if len(received) < end + 4 + len(BODY):

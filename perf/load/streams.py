@@ -15,7 +15,7 @@ from typing import cast
 
 import uvloop
 
-from perf.load.generator import STALL_SECONDS
+from perf.load.generator import COME_AGAIN, STALL_SECONDS
 from perf.load.introduction import introduced
 from perf.machine import cpu_seconds
 from perf.workload import HOST, PATH
@@ -91,7 +91,8 @@ class Client(_Message):
 
     def whole(self, head: bytes) -> None:
         if not head.startswith(b"HTTP/1.1 200 "):
-            self._fail(f"unexpected answer: {head[:600]!r}")
+            is_later = head.startswith(b"HTTP/1.1 503 ")
+            self._fail(f"{COME_AGAIN if is_later else 'unexpected answer'}: {head[:600]!r}")
             return
         self.answers += 1
         if not self.is_stopping:
