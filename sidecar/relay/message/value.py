@@ -16,6 +16,12 @@ from sidecar.relay.message.refusal import UnreadableError
 _LONGEST: Final = 256
 # Separators and escapes of paths; wildcards of rules and of brokers; lists of destinations.
 _TWO_READINGS: Final = frozenset("/\\;%*>#,?{}")
+# Printable to Python, but nobody sees them: Default_Ignorable_Code_Point that NFKC keeps (Unicode
+# 16, DerivedCoreProperties.txt), the empty Braille pattern, and fillers that are drawn as nothing.
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\ufe00-\ufe0f"
+    "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
 # The usual case.
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_@:+~-][A-Za-z0-9_.@:+~-]{0,255}", re.ASCII)
 _LITERAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,15})", re.ASCII)
@@ -63,6 +69,7 @@ def is_segment(text: str) -> bool:
         and text not in {".", ".."}
         and _TWO_READINGS.isdisjoint(text)
         and text.isprintable()
+        and _UNSEEN.search(text) is None
         and text == text.strip()
         # Full-width digits and ligatures: many applications fold them (UAX 15).
         and unicodedata.is_normalized("NFKC", text)
