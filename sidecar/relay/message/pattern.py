@@ -15,7 +15,8 @@ from sidecar.relay.message.value import is_segment
 
 _PART: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(\*?)\}|(\*\*?)")
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_LONGEST: Final = 1024
+# Characters of a pattern, and of a type or topic that is matched: a tail looks at each segment.
+LONGEST: Final = 1024
 _MOST_PARTS: Final = 8
 
 
@@ -41,8 +42,8 @@ class Pattern:
     __slots__ = ("_expression", "_separators", "_tails", "is_exact", "names", "text")
 
     def __init__(self, text: str) -> None:
-        if not 0 < len(text) <= _LONGEST or not text.isprintable():
-            raise PatternError(f"must have 1 to {_LONGEST} characters, all of them printable")
+        if not 0 < len(text) <= LONGEST or not text.isprintable():
+            raise PatternError(f"must have 1 to {LONGEST} characters, all of them printable")
         parts = list(_PART.finditer(text))
         literals = _PART.split(text)[:: _PART.groups + 1]
         if any("{" in each or "}" in each for each in literals):

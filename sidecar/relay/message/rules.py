@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from sidecar.relay.gate import Direction
 from sidecar.relay.message.call import Call
-from sidecar.relay.message.pattern import Pattern
+from sidecar.relay.message.pattern import LONGEST, Pattern
 from sidecar.relay.message.pointer import Pointer
+from sidecar.relay.message.refusal import UnreadableError
 from sidecar.relay.message.schema import MessageSchema
 from sidecar.relay.message.value import Constant, equals, segment_of
 
@@ -147,7 +148,8 @@ class RuleSet:
         """The rule that decides about `call`, with what its patterns captured; None for none.
 
         Raises:
-            UnreadableError: a place that a rule asks for can be read in two ways.
+            UnreadableError: a place that a rule asks for can be read in two ways, or the type or
+                the topic is too long.
         """
         key = (direction, call.type, call.topic)
         candidates = self._remembered.get(key)
@@ -166,6 +168,8 @@ class RuleSet:
     def _candidates(
         self, direction: Direction, type_name: str, topic: str | None
     ) -> tuple[tuple[Rule, Captured], ...]:
+        if len(type_name) > LONGEST or len(topic or "") > LONGEST:
+            raise UnreadableError(f"a type or topic of more than {LONGEST} characters")
         found = []
         for rule in self._rules:
             if rule.direction is direction:

@@ -1,5 +1,6 @@
 """The gate of one connection: what it remembers, what it needs, what it says when things break."""
 
+import json
 from typing import Any, Final
 
 import pytest
@@ -286,3 +287,20 @@ def test_headers_of_a_frame_are_bounded() -> None:
     gate = gate_of(document, [])
     assert judge(gate, b"SEND\ndestination:/a\nb:1\nc:1\n\n\0") == "allow"
     assert judge(gate, b"SEND\ndestination:/a\nb:1\nc:1\nd:1\n\n\0")["close"] == 4400
+
+
+def test_a_type_or_topic_has_a_length_to_match() -> None:
+    """What is longer is not even looked at, whatever becomes of unknown types."""
+    messages = {
+        "protocol": "json",
+        "refused": "drop",
+        "unknown": "allow",
+        "topic_pointer": "/about",
+        "rules": [{"type": "{all*}", "access": "route"}],
+    }
+    gate = gate_of({"messages": messages}, [])
+    for key, other in (("type", "about"), ("about", "type")):
+        for length, verdict in ((1024, "allow"), (1025, {"drop": "unreadable-message"})):
+            segments = ("a." * 512 + "b")[-length:].replace("..", ".")
+            payload = json.dumps({other: "x", key: segments}).encode()
+            assert told(gate.judge(Direction.CLIENT, Kind.TEXT, payload)) == verdict, (key, length)
