@@ -34,7 +34,7 @@ def load_hook(name: str) -> Hook:
     module_name, function_name = parse_hook(name)
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HookError(f"the module {module_name} cannot be imported: {error}") from error
     function: Hook | None = getattr(module, function_name, None)
     if not callable(function):

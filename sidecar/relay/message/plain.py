@@ -171,9 +171,10 @@ class HookReader(_Answering):
             found: list[object] = list(
                 islice(self._hook(direction.value, kind is Kind.TEXT, payload), self._most + 1)
             )
-        except UnreadableError:
+        except (UnreadableError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        # Also SystemExit, and a CancelledError: nothing awaits here, so none is the loop's.
+        except BaseException as error:
             raise UnreadableError("the hook raised", refusal=Refusal.INTERNAL_ERROR) from error
         calls = [call for call in found if isinstance(call, Call) and _is_sound(call)]
         if len(calls) != len(found) or len(found) > self._most:

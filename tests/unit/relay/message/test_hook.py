@@ -1,7 +1,9 @@
 """Hooks read messages of other protocols; whatever goes wrong in one refuses the message."""
 
+import asyncio
 import sys
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
@@ -9,6 +11,8 @@ import pytest
 
 from sidecar.relay.gate import Direction, Kind
 from sidecar.relay.message.call import Call
+from sidecar.relay.message.gate import MessageGate
+from sidecar.relay.message.hook import HookError, load_hook
 from sidecar.relay.message.refusal import UnreadableError
 from tests.cases.messages.world import gate_of, told
 
@@ -38,8 +42,16 @@ def read(direction: str, is_text: bool, payload: bytes) -> Iterable[Any]:
         raise KeyError
     if payload == b"unreadable":
         raise UnreadableError("no")
-    if payload == b"exit":
+    if payload == b"deep":
         raise RecursionError
+    if payload == b"exit":
+        sys.exit(3)
+    if payload == b"cancelled":
+        raise asyncio.CancelledError
+    if payload == b"interrupted":
+        raise KeyboardInterrupt
+    if payload == b"exit later":
+        return (sys.exit(3) for _ in "x")
     if payload == b"for ever":
         return _for_ever()
     if payload == b"text":
@@ -69,7 +81,10 @@ def _for_ever() -> Iterator[Call]:
         (b"", {"drop": "unreadable-message", "to_client": '{"no":null}'}),
         (b"unreadable", {"drop": "unreadable-message", "to_client": '{"no":null}'}),
         (b"raise", NO),
+        (b"deep", NO),
         (b"exit", NO),
+        (b"exit later", NO),
+        (b"cancelled", NO),
         (b"for ever", NO),
         (b"text", NO),
         (b"number", NO),
@@ -77,8 +92,25 @@ def _for_ever() -> Iterator[Call]:
     ],
 )
 def test_a_hook(payload: bytes, gives: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert told(_gate(monkeypatch).judge(Direction.CLIENT, Kind.BINARY, payload)) == gives
+
+
+def test_an_interrupt_is_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _gate(monkeypatch).judge(Direction.CLIENT, Kind.BINARY, b"interrupted")
+
+
+def test_a_module_that_ends_the_process_is_no_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hook_that_exits.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(HookError, match="cannot be imported"):
+        load_hook("hook_that_exits:read")
+
+
+def _gate(monkeypatch: pytest.MonkeyPatch) -> MessageGate:
     module = ModuleType("hook_under_test")
     module.read = read  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, "hook_under_test", module)
-    gate = gate_of(DOCUMENT, ["allow orders:read on orders/1"])
-    assert told(gate.judge(Direction.CLIENT, Kind.BINARY, payload)) == gives
+    return gate_of(DOCUMENT, ["allow orders:read on orders/1"])
