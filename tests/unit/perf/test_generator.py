@@ -17,7 +17,7 @@ def test_an_answer_is_whole_with_its_last_byte_and_not_before() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        (HEAD + BODY).replace(b"200 OK", b"503 Nope"),
+        (HEAD + BODY).replace(b"200 OK", b"502 Nope"),
         HEAD.replace(b"content-length", b"x-length") + BODY,
         HEAD + BODY + b"H",
         HEAD + BODY[:-1] + b"?",
