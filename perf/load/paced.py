@@ -24,6 +24,7 @@ from perf.load.introduction import introduced
 # libuv's timers have this resolution: that many requests are sent together.
 _TICK_SECONDS = 0.001
 _WARM_UP_SECONDS = 1.0
+NO_ANSWER = "no answer"
 
 
 class Pace:
@@ -135,7 +136,7 @@ async def _kept(pace: Pace, rate: float, seconds: float) -> None:
         if pace.fault.done():
             pace.fault.result()
         if perf_counter() - began > seconds + STALL_SECONDS:
-            raise RuntimeError(f"no answer for {STALL_SECONDS:g} s")
+            raise RuntimeError(f"{NO_ANSWER} for {STALL_SECONDS:g} s")
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from statistics import median
 
+from perf.load.generator import COME_AGAIN
+from perf.load.paced import NO_ANSWER
 from perf.peers import nginx, sidecar
 from perf.peers.peer import Site
 from perf.report import columns
@@ -23,7 +25,8 @@ Round = Mapping[str, Mapping[str, float]]
 
 
 def run(site: Site, tell: Callable[[str], None]) -> Found:
-    """Directly, through Sidecar and through nginx, interleaved.
+    """Directly, through Sidecar and through nginx, interleaved; a pace that one of them cannot keep
+    is left out for all in that round.
 
     Raises:
         RuntimeError: an answer was not the expected one.
@@ -36,7 +39,13 @@ def run(site: Site, tell: Callable[[str], None]) -> Found:
             ports[name] = stack.enter_context(started(site)).port
         for number in range(ROUNDS):
             for rate in RATES:
-                taken = {name: told(_command(site, ports[name], rate), name) for name in ports}
+                try:
+                    taken = {name: told(_command(site, ports[name], rate), name) for name in ports}
+                except RuntimeError as error:
+                    if not is_for_want_of_cpu(str(error)):
+                        raise
+                    tell(f"latency {number + 1}/{ROUNDS} at {rate}/s is left out: {error}")
+                    continue
                 rounds[rate].append(taken)
                 shown = ", ".join(
                     f"{name} {each['p50_ms']:.2f}/{each['p99_ms']:.2f}"
@@ -46,12 +55,18 @@ def run(site: Site, tell: Callable[[str], None]) -> Found:
     measures = {
         _measure(rate, percentile, name): added(rounds[rate], name, percentile)
         for rate in RATES
+        if rounds[rate]
         for name in ports
         if name != _DIRECT
         for percentile in _PERCENTILES
     }
     tell(f"\n{_table(rounds, list(ports), measures)}\n")
     return Found(measures, {"rounds": {str(rate): found for rate, found in rounds.items()}})
+
+
+def is_for_want_of_cpu(text: str) -> bool:
+    """Whether a round says nothing because the machine could not keep the pace."""
+    return COME_AGAIN in text or NO_ANSWER in text
 
 
 def _measure(rate: int, percentile: str, name: str) -> str:
@@ -66,7 +81,7 @@ def _table(
     """Medians of the rounds, and what is added."""
     rows = [["requests/s", "", "p50 ms", "p99 ms", "adds to p50", "adds to p99"]]
     for rate, taken in rounds.items():
-        for way in ways:
+        for way in ways if taken else ():
             found = [f"{median(each[way][p] for each in taken):.2f}" for p in _PERCENTILES]
             added_ms = [measures.get(_measure(rate, p, way)) for p in _PERCENTILES]
             shown = ["" if each is None else f"{each:+.2f}" for each in added_ms]

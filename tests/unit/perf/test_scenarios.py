@@ -2,7 +2,7 @@ import pytest
 
 from perf.load.users import DEEDS
 from perf.peers import nginx, sidecar
-from perf.scenarios.latency import added
+from perf.scenarios.latency import added, is_for_want_of_cpu
 from perf.scenarios.pool import ideal_ms, utilised
 from perf.verdict import limits
 
@@ -45,3 +45,17 @@ def test_limits_are_for_measures_that_scenarios_make() -> None:
     made |= {"pool: utilised", "pool: longest wait by the ideal"}
     made |= {"users: memory at the end by that at a quarter"}
     assert {limit.name for limit in limits("scenarios")} <= made
+
+
+@pytest.mark.parametrize(
+    ("text", "is_left_out"),
+    [
+        ("sidecar: load generator: no answer for 5 s", True),
+        ("sidecar: load generator: told to come again: b'HTTP/1.1 503", True),
+        ("sidecar: load generator: unexpected answer: b'HTTP/1.1 502", False),
+    ],
+)
+def test_a_pace_that_is_not_kept_is_left_out_and_a_wrong_answer_is_not(
+    text: str, *, is_left_out: bool
+) -> None:
+    assert is_for_want_of_cpu(text) is is_left_out
