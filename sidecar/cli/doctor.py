@@ -89,7 +89,13 @@ def _admit(config: Path | None) -> tuple[Patient | None, list[Finding]]:
 async def _examine(patient: Patient) -> list[Finding]:
     """All checks, at the same time; in the order of the report."""
     # By need: a configuration with a mistake needs no drivers to be told so.
-    from sidecar.cli import doctor_machine, doctor_network, doctor_postgres, doctor_redis  # noqa: PLC0415
+    from sidecar.cli import (  # noqa: PLC0415
+        doctor_collector,
+        doctor_machine,
+        doctor_network,
+        doctor_postgres,
+        doctor_redis,
+    )
 
     root = patient.root
     checks: list[Awaitable[list[Finding]]] = [
@@ -100,6 +106,7 @@ async def _examine(patient: Patient) -> list[Finding]:
     if root is not None:
         checks += [doctor_network.look_at_upstream(*each) for each in root.upstreams.items()]
         checks += [doctor_network.look_at_issuer(each) for each in root.credentials.issuers]
+        checks.append(doctor_collector.look_at_collector(root.tracing))
         looks = (
             doctor_machine.look_at_descriptors,
             doctor_machine.look_at_audit,
