@@ -7,8 +7,8 @@ from typing import Final
 from sidecar.relay.gate import Direction
 from sidecar.relay.message.graphql import NEXT, SUBSCRIBE
 from sidecar.relay.message.hook import HookError, load_hook, parse_hook
-from sidecar.relay.message.pattern import Pattern
-from sidecar.relay.message.plain import ErrorTemplate, Hook
+from sidecar.relay.message.pattern import Pattern, PatternError
+from sidecar.relay.message.plain import PLACEHOLDERS, ErrorTemplate, Hook
 from sidecar.relay.message.policy import GRAPHQL, MessagePolicy
 from sidecar.relay.message.problems import MessagesError, Place, Problems
 from sidecar.relay.message.refusal import UnreadableError
@@ -16,12 +16,15 @@ from sidecar.relay.message.rule_checks import (
     registered_documents,
     wrong_with,
     wrong_with_graphql,
+    wrong_with_json_rpc,
     wrong_with_stomp,
 )
 from sidecar.relay.message.rules import Rule, RuleSet
 from sidecar.relay.message.schema import MessageSchema, SchemaError
 from sidecar.relay.message.schema_subject import subject_of
+from sidecar.relay.message.stomp import is_header_name
 from sidecar.route.template import TemplateError, check_resource
+from sidecar.settings.problem import nearest
 from sidecar.settings.schema import MessageRule, Messages, RouteRule
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -99,8 +102,17 @@ class _Building:
                 self.problems.add("is for protocol `json` only", key)
             elif given:
                 self.problems.pointer(getattr(settings, key), key)
+        if not settings.type_pointer:
+            self.problems.add("a message is an object: say where in it the type is", "type_pointer")
         if settings.subscribe_headers and settings.protocol != "stomp":
             self.problems.add("is for protocol `stomp` only", "subscribe_headers")
+        for index, name in enumerate(settings.subscribe_headers):
+            if not is_header_name(name):
+                self.problems.add(
+                    "the name of a header: letters, digits, `-`, `_`, `.`",
+                    "subscribe_headers",
+                    index,
+                )
         if settings.protocol == GRAPHQL and settings.unknown == "allow":
             self.problems.add("then operations that no rule lists would pass, too", "unknown")
         if settings.error is None:
@@ -112,10 +124,17 @@ class _Building:
         if settings.protocol not in {"json", "hook"}:
             self.problems.add("is for protocols without error messages of their own", "error")
         try:
-            return ErrorTemplate(settings.error)
+            template = ErrorTemplate(settings.error)
         except UnreadableError as wrong:
             self.problems.add(f"must be JSON: {wrong}", "error")
             return None
+        for text in template.odd():
+            self.problems.add(
+                f"nothing is filled in for '{text}': whole strings are, {', '.join(PLACEHOLDERS)}",
+                "error",
+                suggestion=nearest(text, PLACEHOLDERS),
+            )
+        return template
 
     def _hook(self, *, load_hooks: bool) -> Hook | None:
         name = self.settings.hook
@@ -221,6 +240,8 @@ class _Building:
             protocol == "json-rpc" or (protocol == "json" and self.settings.topic_pointer is None)
         ):
             yield "topic", "messages of this protocol have none (for `json`: give topic_pointer)"
+        if protocol == "json-rpc":
+            yield from wrong_with_json_rpc(rule)
         if protocol == "stomp":
             yield from wrong_with_stomp(rule)
         if protocol == GRAPHQL:
@@ -239,14 +260,25 @@ class _Building:
 
     def _unreachable(self) -> None:
         """Rules after one that takes everything they could."""
-        taken: dict[tuple[str, str, str | None], int] = {}
+        taken: list[tuple[int, str, Pattern, Pattern | None]] = []
         for index, rule in enumerate(self.settings.rules):
-            first = taken.get((rule.direction, rule.type, rule.topic))
-            if first is None:
-                first = taken.get((rule.direction, rule.type, None))
-            if first is not None:
-                self.problems.add(
-                    f"rules[{first}] decides about all of these", "rules", index, "type"
-                )
-            elif not rule.where and not rule.documents:
-                taken[rule.direction, rule.type, rule.topic] = index
+            try:
+                type_pattern = Pattern(rule.type)
+                topic = None if rule.topic is None else Pattern(rule.topic)
+            except PatternError:
+                # Told elsewhere.
+                continue
+            for first, direction, types, topics in taken:
+                if (
+                    direction == rule.direction
+                    and types.covers(type_pattern)
+                    and (topics is None or (topic is not None and topics.covers(topic)))
+                ):
+                    self.problems.add(
+                        f"rules[{first}] decides about all of these, as it stands before",
+                        *("rules", index, "type"),
+                    )
+                    break
+            else:
+                if not rule.where and not rule.documents:
+                    taken.append((index, rule.direction, type_pattern, topic))

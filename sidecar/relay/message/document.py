@@ -14,7 +14,7 @@ from typing import Any, Final
 from sidecar.relay.message.refusal import UnreadableError
 
 # Largest integer that a double holds, as all smaller ones do (RFC 7493 section 2.2).
-_LARGEST: Final = 2**53 - 1
+LARGEST: Final = 2**53 - 1
 _MOST_DIGITS: Final = 17
 # `float` reads it in linear time, but no reader needs so many.
 _LONGEST_NUMBER: Final = 64
@@ -65,7 +65,7 @@ def _integer(text: str) -> int:
     if len(text) > _MOST_DIGITS or text == "-0":
         raise UnreadableError("a number that readers round differently")
     value = int(text)
-    if not -_LARGEST <= value <= _LARGEST:
+    if not -LARGEST <= value <= LARGEST:
         raise UnreadableError("a number that readers round differently")
     return value
 

@@ -28,7 +28,7 @@ from sidecar.relay.message.refusal import WORDS, UnreadableError
 SUBSCRIBE: Final = "subscribe"
 NEXT: Final = "next"
 # Type -> whether it has an id, and whether it belongs to the protocol itself.
-_TYPES: Final[dict[Direction, dict[str, tuple[bool, bool]]]] = {
+TYPES: Final[dict[Direction, dict[str, tuple[bool, bool]]]] = {
     Direction.CLIENT: {
         "connection_init": (False, True),
         "ping": (False, True),
@@ -75,7 +75,7 @@ class GraphqlReader:
         if not isinstance(document, dict) or not document.keys() <= _KEYS:
             raise UnreadableError("no message of graphql-transport-ws")
         type_name, id_value = document.get("type"), document.get("id", MISSING)
-        known = _TYPES[direction].get(type_name) if isinstance(type_name, str) else None
+        known = TYPES[direction].get(type_name) if isinstance(type_name, str) else None
         if known is None or not isinstance(type_name, str):
             raise UnreadableError("no type of graphql-transport-ws")
         has_id, is_control = known

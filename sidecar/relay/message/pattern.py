@@ -18,6 +18,8 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 # Characters of a pattern, and of a type or topic that is matched: a tail looks at each segment.
 LONGEST: Final = 1024
 _MOST_PARTS: Final = 8
+# A segment that stands in nobody's pattern.
+_SAMPLE: Final = "zq-9~0"
 
 
 class PatternError(ValueError):
@@ -44,6 +46,8 @@ class Pattern:
     def __init__(self, text: str) -> None:
         if not 0 < len(text) <= LONGEST or not text.isprintable():
             raise PatternError(f"must have 1 to {LONGEST} characters, all of them printable")
+        if text != text.strip():
+            raise PatternError("begins or ends with a space, which nobody sees")
         parts = list(_PART.finditer(text))
         literals = _PART.split(text)[:: _PART.groups + 1]
         if any("{" in each or "}" in each for each in literals):
@@ -63,6 +67,20 @@ class Pattern:
             written += "(.+)" if _is_tail(part) else f"([^{re.escape(self._separators)}]+)"
             written += re.escape(literal)
         self._expression = re.compile(written, re.DOTALL)
+
+    def covers(self, other: "Pattern") -> bool:
+        """Whether this matches whatever `other` matches, so that nothing is left for that."""
+        # One segment, or where the pattern knows no dots also what looks like two.
+        varied = (_SAMPLE,) if "." in other._separators else (_SAMPLE, f"{_SAMPLE}.{_SAMPLE}")  # noqa: SLF001 - of the same class
+        tails = (_SAMPLE, f"{_SAMPLE}.{_SAMPLE}", f"{_SAMPLE}/{_SAMPLE}")
+        return all(
+            self.match(
+                _PART.sub(lambda part: tail if _is_tail(part) else segment, other.text)  # noqa: B023 - used at once
+            )
+            is not None
+            for segment in varied
+            for tail in tails
+        )
 
     def _check(self, text: str, parts: list[re.Match[str]]) -> None:
         """Each part is a whole segment, and a tail is the last."""

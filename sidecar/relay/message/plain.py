@@ -4,7 +4,8 @@ Also what a registered hook reads: then the hook finds the calls, and the rest i
 """
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -17,7 +18,9 @@ from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
 # Direction (``client`` or ``server``), whether the message is text, its payload -> its calls.
 Hook = Callable[[str, bool, bytes], Iterable[Call]]
 
-_PLACEHOLDERS: Final = frozenset({"{id}", "{type}", "{code}", "{message}"})
+PLACEHOLDERS: Final = ("{id}", "{type}", "{code}", "{message}")
+# What looks like one, and what stands for itself as it is not the whole string.
+_LIKE_ONE: Final = re.compile(r"\{\w+\}|.*\{(?:id|type|code|message)\}.*", re.DOTALL)
 
 
 class ErrorTemplate:
@@ -38,6 +41,14 @@ class ErrorTemplate:
     def __init__(self, template: str) -> None:
         self._document = read_document(template.encode("utf-8", "surrogatepass"))
 
+    def odd(self) -> tuple[str, ...]:
+        """Strings that look as if something were filled in, which it is not."""
+        return tuple(
+            each
+            for each in _strings(self._document)
+            if each not in PLACEHOLDERS and _LIKE_ONE.fullmatch(each)
+        )
+
     def fill(self, call: Call | None, refusal: Refusal) -> bytes:
         """The message about `call`; None where it could not be read."""
         known = call is not None and call.id is not MISSING
@@ -50,12 +61,22 @@ class ErrorTemplate:
         return json.dumps(_filled(self._document, values), separators=(",", ":")).encode("ascii")
 
 
+def _strings(template: Any) -> Iterator[str]:
+    if isinstance(template, dict):
+        template = list(template.values())
+    if isinstance(template, list):
+        for each in template:
+            yield from _strings(each)
+    elif isinstance(template, str):
+        yield template
+
+
 def _filled(template: Any, values: dict[str, Any]) -> Any:
     if isinstance(template, dict):
         return {name: _filled(value, values) for name, value in template.items()}
     if isinstance(template, list):
         return [_filled(value, values) for value in template]
-    if isinstance(template, str) and template in _PLACEHOLDERS:
+    if isinstance(template, str) and template in PLACEHOLDERS:
         return values[template]
     return template
 

@@ -43,6 +43,8 @@ _CONTROL: Final = {
     ),
     Direction.SERVER: frozenset({"CONNECTED", "RECEIPT", "ERROR"}),
 }
+# Types that a call can have, by side.
+COMMANDS: Final = {side: _ABOUT[side] | _CONTROL[side] | {HEART_BEAT} for side in Direction}
 _WITH_BODY: Final = frozenset({"SEND", "MESSAGE", "ERROR"})
 # Their headers are not escaped, for the sake of STOMP 1.0.
 _UNESCAPED: Final = frozenset({"CONNECT", "CONNECTED"})
@@ -156,6 +158,18 @@ class StompReader:
         if command == "SUBSCRIBE" and not names <= self._of_subscribe:
             raise UnreadableError("a header that may mean another destination")
         return command, headers, _body(payload, end + 2, headers.get("content-length"))
+
+
+def is_header_name(name: str) -> bool:
+    """Whether a frame may have a header of that name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def is_header_value(value: str) -> bool:
+    """Whether a header with that value is read in one way, so that a rule may ask for it."""
+    return (
+        value.isprintable() and value == value.strip() and _ONE_READING.fullmatch(value) is not None
+    )
 
 
 def _headers(lines: list[str], *, escaped: bool) -> tuple[dict[str, Any], set[str]]:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from typing import Any, Final
 
-from sidecar.relay.message.document import read_document
+from sidecar.relay.message.document import LARGEST, read_document
 from sidecar.relay.message.pointer import MISSING, UNCLEAR
 from sidecar.relay.message.refusal import UnreadableError
 
@@ -80,7 +80,7 @@ def read_constant(text: str) -> Constant:
     """What a rule's `where` asks for.
 
     ``true``, ``false``, ``null`` and whole numbers are these; text within double quotes is what it
-    is in JSON; anything else is text as it stands.
+    is in JSON; anything else is text as it stands, unless it looks like what cannot be asked for.
 
     Raises:
         ValueError: in words for the author of the rule.
@@ -88,8 +88,12 @@ def read_constant(text: str) -> Constant:
     if text in _WORDS:
         word: Constant = _WORDS[text]
         return word
-    if _LITERAL.fullmatch(text) and text != "-0":
+    if _LITERAL.fullmatch(text) and text != "-0" and abs(int(text)) <= LARGEST:
         return int(text)
+    if text.lower() in _WORDS or _NUMBER.fullmatch(text):
+        raise ValueError(
+            f"only true, false, null and whole numbers up to 2^53 - 1; as text: '\"{text}\"'"
+        )
     if not text.startswith('"'):
         return text
     try:

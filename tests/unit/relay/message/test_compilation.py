@@ -18,7 +18,7 @@ FINE: Final[dict[str, Any]] = {"type": "x", "access": "route"}
 JSON: Final[dict[str, Any]] = {"protocol": "json", "refused": "drop", "rules": [FINE]}
 RPC: Final[dict[str, Any]] = {"protocol": "json-rpc", "rules": [FINE]}
 SCHEMA: Final[dict[str, Any]] = {"type": "object"}
-STOMP: Final[dict[str, Any]] = {"protocol": "stomp", "rules": [FINE]}
+STOMP: Final[dict[str, Any]] = {"protocol": "stomp", "rules": [{**FINE, "type": "SEND"}]}
 GRAPHQL: Final[dict[str, Any]] = {
     "protocol": "graphql-transport-ws",
     "rules": [{"type": "complete", "access": "route"}],
@@ -114,6 +114,93 @@ WRONG: Final[list[tuple[str, dict[str, Any], str, str]]] = [
     ),
     ("a wildcard", rules(JSON, asks(resource="r/*")), "rules[0].resource", "wildcards"),
     ("never reached", rules(JSON, FINE, FINE), "rules[1].type", "rules[0] decides"),
+    *(
+        (
+            f"{later} behind {first}",
+            rules(RPC, {**FINE, "type": first}, {**FINE, "type": later}),
+            "rules[1].type",
+            "rules[0] decides",
+        )
+        for first, later in (
+            ("**", "admin.x"),
+            ("*", "stop"),
+            ("*", "a.b"),
+            ("admin.*", "admin.x"),
+            ("{a*}", "admin.{b}.c"),
+            ("**", "text/*"),
+            ("admin.**", "admin.{rest*}"),
+            ("text/*", "text/{x}"),
+        )
+    ),
+    (
+        "all topics before one",
+        rules(
+            STOMP,
+            {**FINE, "type": "SEND", "topic": "/queue/*"},
+            {"type": "SEND", "topic": "/queue/a", "access": "nobody", "where": {"/headers/a": "b"}},
+        ),
+        "rules[1].type",
+        "rules[0] decides",
+    ),
+    ("a command in lower case", rules(STOMP, {**FINE, "type": "send"}), "rules[0].type", "'SEND'"),
+    (
+        "a command of the other side",
+        rules(STOMP, {**FINE, "type": "MESSAGE"}),
+        "rules[0].type",
+        "that the client sends",
+    ),
+    (
+        "a header with a colon",
+        rules(STOMP, {**FINE, "type": "SEND", "where": {"/headers/a": "b:c"}}),
+        "rules[0].where",
+        "never read",
+    ),
+    (
+        "a type with an error",
+        rules(GRAPHQL, {**FINE, "type": "nxt", "direction": "server"}),
+        "rules[0].type",
+        "'next'",
+    ),
+    (
+        "the type of the other side",
+        rules(GRAPHQL, {**FINE, "type": "error"}),
+        "rules[0].type",
+        "that the client sends",
+    ),
+    (
+        "variables without payload",
+        rules(
+            GRAPHQL,
+            {**FINE, "type": "subscribe", "documents": [DIGEST], "where": {"/variables/id": "a"}},
+        ),
+        "rules[0].where",
+        "begin with /payload",
+    ),
+    (
+        "a pointer with an error",
+        rules(RPC, {**FINE, "where": {"/param/a": "b"}}),
+        "rules[0].where",
+        "begin with /params",
+    ),
+    *(
+        (
+            f"{asked} can never be",
+            rules(JSON, {**FINE, "where": {"/a": asked}}),
+            "rules[0].where./a",
+            "whole numbers up to",
+        )
+        for asked in ("1.5", "1e3", "-0", "True", "NULL", "+1", "9007199254740992", "1" * 17)
+    ),
+    ("a space behind", rules(JSON, {**FINE, "type": "admin "}), "rules[0].type", "a space"),
+    ("no such thing to fill in", {**JSON, "error": '{"e": ["{ID}"]}'}, "error", "'{ID}'"),
+    ("within other text", {**JSON, "error": '{"e": "no {id}"}'}, "error", "whole strings"),
+    (
+        "no name of a header",
+        {**STOMP, "subscribe_headers": ["a:b"]},
+        "subscribe_headers[0]",
+        "letters",
+    ),
+    ("nowhere in particular", {**JSON, "type_pointer": ""}, "type_pointer", "an object"),
     (
         "documents elsewhere",
         rules(JSON, {**FINE, "documents": [DIGEST]}),
@@ -141,13 +228,13 @@ WRONG: Final[list[tuple[str, dict[str, Any], str, str]]] = [
         "neither header nor body",
         rules(STOMP, {**FINE, "where": {"/receipt": "1"}}),
         "rules[0].where",
-        "/headers/",
+        "begin with /headers, /body",
     ),
     (
         "nor as field",
         rules(STOMP, asks(resource="r/{a}", fields={"a": "/x"})),
         "rules[0].fields",
-        "/headers/",
+        "begin with /headers, /body",
     ),
     (
         "a header that is a number",
@@ -281,6 +368,28 @@ def test_what_is_wrong_is_told_at_its_place(
     problems = {written(each.place): each.message for each in caught.value.problems}
     assert words in problems.get(place, ""), problems
     assert place in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [("*", "a/b"), ("admin.*", "**"), ("a.*", "*.b"), ("a.{x}", "a.b.c")],
+)
+def test_what_is_left_for_a_later_rule_is_its_own(first: str, later: str) -> None:
+    given = rules(RPC, {**FINE, "type": first}, {**FINE, "type": later})
+    policy = policy_of({"messages": given})
+    assert policy.settings.rules
+
+
+@pytest.mark.parametrize("asked", ["1.2.3", "5-3", "9007199254740991", "-1", '"1.5"', "truth"])
+def test_what_a_message_can_say_may_be_asked_for(asked: str) -> None:
+    policy = policy_of({"messages": rules(JSON, {**FINE, "where": {"/a": asked}})})
+    assert policy.settings.rules
+
+
+@pytest.mark.parametrize("said", ["{id}", "an {other} text", "{id", "id"])
+def test_other_braces_stand_for_themselves(said: str) -> None:
+    policy = policy_of({"messages": {**JSON, "error": f'{{"e": "{said}"}}'}})
+    assert policy.settings.rules
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
