@@ -68,7 +68,13 @@ async def relaying(
     deciding.follower.changed = lives.heard
 
     def under_way() -> list[Exchange]:
-        return [exchange for pool in pools.values() for exchange in pool.under_way()]
+        """Our own endpoints are asked to end what they are asked by: they answer first."""
+        return [
+            exchange
+            for name, pool in pools.items()
+            for exchange in pool.under_way()
+            if exchange.status or name in root.upstreams
+        ]
 
     relay.streams = Streams(lives, under_way, sweeper, relay.now)
     try:

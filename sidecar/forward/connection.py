@@ -44,6 +44,7 @@ class UpstreamConnection(asyncio.Protocol):
     Attributes:
         deadline: when the present state has lasted too long (see `expire`).
         idle_seconds: how long it may rest: as configured, or less if the application says so.
+        is_stalled: whether the upstream does not keep up with the request's body.
         retires: instant from which it is not used again.
         served: exchanges completed on it; 0 for a fresh one.
     """
@@ -61,6 +62,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_transport",
         "deadline",
         "idle_seconds",
+        "is_stalled",
         "retires",
         "served",
     )
@@ -79,6 +81,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.deadline = NEVER
         self.idle_seconds = pool.settings.idle_seconds
         self.retires = pool.now() + pool.settings.connection_seconds
+        self.is_stalled = False
         self.served = 0
 
     # -- Towards the exchange ---------------------------------------------------------------
@@ -133,10 +136,12 @@ class UpstreamConnection(asyncio.Protocol):
             self.deadline = NEVER
 
     def resume(self) -> None:
-        """The client reads again."""
+        """The client reads again, or the exchange may go on."""
         if self.is_open:
             cast("asyncio.Transport", self._transport).resume_reading()
-            self.deadline = self._pool.now() + self._pool.settings.body_idle_seconds
+            settings = self._pool.settings
+            seconds = settings.head_seconds if self._body is None else settings.body_idle_seconds
+            self.deadline = self._pool.now() + seconds
 
     def discard(self) -> None:
         """End the connection now; its exchange, if any, is not told.
@@ -205,11 +210,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """asyncio: the upstream does not keep up with the request's body."""
+        self.is_stalled = True
         if self._exchange is not None:
             self._exchange.hold_client()
 
     def resume_writing(self) -> None:
         """asyncio: it does again."""
+        self.is_stalled = False
         if self._exchange is not None:
             self._exchange.release_client()
 

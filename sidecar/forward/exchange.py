@@ -64,10 +64,13 @@ class Client(Protocol):
 
 
 class Guard(Protocol):
-    """Who is asked about a response that lasts (`relay.streams`)."""
+    """Who is asked about an exchange that lasts (`relay.streams`)."""
+
+    def may_pass(self) -> bool:
+        """Whether a part of the request, or an interim answer, may go on now."""
 
     def admits(self, payload: bytes, *, ended: bool) -> bool:
-        """Whether a part may go on now; where it may later, it is given to `relay` again."""
+        """The same of a part of the response; where it may later, it is given to `relay` again."""
 
     def left(self) -> None:
         """The response is over."""
@@ -343,10 +346,10 @@ class Exchange:
         framed = payload
         if self.head.body_length is None:
             framed = chunk(payload) + (LAST_CHUNK if ended else b"")
-        if self._connection is not None:
+        if self._connection is not None and (self._guard is None or self._guard.may_pass()):
             self._connection.write(framed)
-        elif framed:
-            # Not decided or not connected yet: keep this much and read no more.
+        elif framed and not self.is_over:
+            # Not decided, not connected or not permitted yet: keep this much and read no more.
             self._early.append(framed)
             self.hold_client()
         if ended and self._pool is not None:
@@ -382,7 +385,7 @@ class Exchange:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a guard is asked before parts of the response go on."""
+        """Whether a guard is asked before anything goes on."""
         return self._guard is not None
 
     def guard_by(self, guard: Guard) -> None:
@@ -390,16 +393,24 @@ class Exchange:
         self._guard = guard
 
     def hold(self) -> None:
-        """Take no more from the upstream until `release`."""
+        """Take no more from the upstream until `release`; of the request not much."""
         self._is_halted = True
         if self._connection is not None:
             self._connection.pause()
 
     def release(self) -> None:
-        """Take more again."""
+        """Take more again, of both sides."""
         self._is_halted = False
-        if self._connection is not None and not self._is_stalled:
-            self._connection.resume()
+        connection = self._connection
+        if connection is None:
+            return
+        if not self._is_stalled:
+            connection.resume()
+        if self._early:
+            early, self._early = self._early, []
+            connection.write(b"".join(early))
+        if not connection.is_stalled:
+            self.release_client()
 
     def break_off(self, denial: Denial) -> None:
         """The response is not permitted any more: an abort, never a clean end (PROMISES 15)."""
@@ -446,7 +457,8 @@ class Exchange:
         """A 1xx on its way; HTTP/1.0 clients do not know them (RFC 9110 section 15.2)."""
         if self.head.minor == 0 or (answer.status == 100 and not self.head.expects_continue):
             return
-        self._client.write(self._forwarder.response_fields.interim(answer))
+        if self._guard is None or self._guard.may_pass():
+            self._client.write(self._forwarder.response_fields.interim(answer))
         if answer.status == 100 and not self._is_held:
             self._client.release_body()
 
@@ -482,8 +494,14 @@ class Exchange:
             )
         )
         self.is_over = True
-        self._forwarder.ended(self)
-        switches.begin(self, answer, client, upstream)
+        try:
+            self._forwarder.ended(self)
+            switches.begin(self, answer, client, upstream)
+        except Exception:
+            # Nobody would ever look at either again.
+            client.transport.abort()
+            upstream.transport.abort()
+            raise
 
     def begin_response(self, answer: ResponseHead, length: int | None) -> None:
         """The final head; it is written together with the first part of the body."""

@@ -1,9 +1,10 @@
-"""Responses that last: event streams, long downloads. They are permitted for as long as they last.
+"""Exchanges that last: event streams, long polls and downloads, uploads.
 
-Most responses are over before anything could change; nothing is done for them. Who is still being
-answered after a second is asked about from then on like a WebSocket (`life`): before each part that
-goes to the client, and at once where a change concerns it. What is no longer permitted is broken
-off, never ended cleanly (PROMISES 7 and 15).
+They are permitted for as long as they last. Most are over before anything could change; nothing is
+done for them. One that is under way after a second is asked about from then on like a WebSocket
+(`life`): before each part that goes on, in either direction, and at once where a change concerns
+it. What is no longer permitted is refused where no part of the answer has left, and broken off
+where one has, never ended cleanly (PROMISES 7 and 15).
 """
 
 from collections import Counter
@@ -24,13 +25,12 @@ _TICK_SECONDS: Final = 0.25
 
 
 class Guarded(Protocol):
-    """A response under way (`forward.exchange.Exchange`)."""
+    """An exchange under way (`forward.exchange.Exchange`)."""
 
     head: RequestHead
     peer: Peer
     request_id: bytes
     permit: Permit | None
-    status: int
     started: float
     is_over: bool
 
@@ -42,7 +42,7 @@ class Guarded(Protocol):
         """Ask this one from now on."""
 
     def hold(self) -> None:
-        """Take no more from the upstream."""
+        """Take no more."""
 
     def release(self) -> None:
         """Take more again."""
@@ -55,12 +55,12 @@ class Guarded(Protocol):
 
 
 class Stream:
-    """One response that lasts (`life.Relayed`).
+    """One exchange that lasts (`life.Relayed`).
 
     Args:
         lives: knows it from now on.
-        ended: reasons for which responses were broken off.
-        exchange: the response.
+        ended: reasons for which exchanges were ended.
+        exchange: the exchange.
         permit: what allowed it.
     """
 
@@ -79,16 +79,20 @@ class Stream:
 
     # -- forward.exchange.Guard -------------------------------------------------------------
 
+    def may_pass(self) -> bool:
+        """Whether something may go on now."""
+        return not self._is_held and (self._life.stands() or self._life.may_pass())
+
     def admits(self, payload: bytes, *, ended: bool) -> bool:
-        """Whether this part may go on now; where it may later, it is kept."""
-        if not self._is_held and (self._life.stands() or self._life.may_pass()):
+        """Whether this part of the response may go on now; where it may later, it is kept."""
+        if self.may_pass():
             return True
         if not self._life.is_over:
             self._kept.append((payload, ended))
         return False
 
     def left(self) -> None:
-        """The response is over."""
+        """The exchange is over."""
         self._kept.clear()
         self._lives.close(self._life)
 
@@ -125,7 +129,7 @@ class Stream:
 
 
 class Streams:
-    """Finds responses that last.
+    """Finds exchanges that last.
 
     Args:
         lives: knows them from then on.
@@ -133,7 +137,7 @@ class Streams:
         sweeper: calls `expire`.
 
     Attributes:
-        ended: how many were broken off, by reason.
+        ended: how many were refused or broken off, by reason.
         deadline: of the next look (`clock.Expiring`).
     """
 
@@ -159,7 +163,6 @@ class Streams:
             permit = exchange.permit
             if (
                 exchange.started < since
-                and exchange.status
                 and not exchange.is_guarded
                 and permit is not None
                 and permit.principal is not None

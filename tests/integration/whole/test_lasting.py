@@ -1,6 +1,7 @@
 """Responses that last longer than the permission they were begun with."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from tests.integration.whole.conftest import Start, Whole
 from tests.integration.whole.test_admin_api import ADMIN, call
+from tests.plane import OK, RawClient, ScriptedUpstream, request
 
 ROUTES = [
     {"path": "/stream", "access": "authenticated"},
@@ -103,3 +105,53 @@ async def test_a_role_that_is_taken_ends_what_it_permitted_alone(start: Start) -
         assert await whole.metric('sidecar_responses_ended_total{reason="not-granted"}') == 1
         signed_in.cancel()
         await asyncio.gather(signed_in, return_exceptions=True)
+
+
+class Slow:
+    """An upstream that answers when `gate` is set, and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.octets = b""
+        self.left = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while octets := await reader.read(65_536):
+                self.octets += octets
+                if self.gate.is_set():
+                    writer.write(OK)
+        finally:
+            self.left += 1
+
+
+async def test_what_is_not_answered_yet_is_refused_and_no_upload_goes_on(start: Start) -> None:
+    """A long poll and an upload of bob's, while his sessions are revoked."""
+    slow = Slow()
+    async with (
+        ScriptedUpstream(slow) as upstream,
+        start(upstreams={"app": {"url": upstream.url}}, routes=ROUTES, admin=ADMIN) as whole,
+    ):
+        port = int(whole.url.rpartition(":")[2])
+        poll, upload = await RawClient.connect(port), await RawClient.connect(port)
+        who = f"Authorization: Bearer {whole.tokens['bob']}"
+        await poll.send(request("/stream", who))
+        chunked = "Transfer-Encoding: chunked"
+        await upload.send(request("/stream", who, chunked, method="POST", body=b"3\r\none\r\n"))
+        await lasting(whole, 2)
+        await upload.send(b"3\r\ntwo\r\n")
+        status, told = await call(whole, "DELETE", "/users/bob/sessions?ack=applied&ack_seconds=20")
+        assert (status, told["level"]) == (200, "applied")
+        with contextlib.suppress(ConnectionError):
+            await upload.send(b"4\r\nlate\r\n")
+        assert (await poll.response()).status == 401
+        assert (await upload.response()).status == 401
+        async with asyncio.timeout(5):
+            while slow.left < 2:
+                await asyncio.sleep(0.01)
+        assert b"two" in slow.octets
+        assert b"late" not in slow.octets
+        ended = 'sidecar_responses_ended_total{reason="session-revoked"}'
+        assert await whole.metric(ended) == 2
+        poll.close()
+        upload.close()

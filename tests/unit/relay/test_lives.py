@@ -207,7 +207,7 @@ class Response:
     def __init__(self, exchange: Exchange) -> None:
         self.head, self.peer = exchange.head, exchange.peer
         self.request_id, self.permit = exchange.request_id, exchange.permit
-        self.status, self.started, self.is_over = 200, 0.0, False
+        self.started, self.is_over = 0.0, False
         self.guard: Stream | None = None
         self.told: list[object] = []
 

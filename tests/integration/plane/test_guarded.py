@@ -1,0 +1,185 @@
+"""Exchanges that somebody is asked about: what goes on in either direction, and what waits."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sidecar.forward.exchange import Exchange
+from sidecar.model.decision import Denial
+from sidecar.model.reason import Reason
+from tests.plane import (
+    OK,
+    Plane,
+    RawClient,
+    ScriptedUpstream,
+    Serve,
+    read_head,
+    request,
+    running_plane,
+)
+
+_MOST_KEPT = 400_000
+
+
+class Guard:
+    """Lets everything pass until it is told otherwise."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.allows = True
+        self.kept: list[tuple[bytes, bool]] = []
+
+    def may_pass(self) -> bool:
+        if not self.allows:
+            self._exchange.hold()
+        return self.allows
+
+    def admits(self, payload: bytes, *, ended: bool) -> bool:
+        if not self.may_pass():
+            self.kept.append((payload, ended))
+        return self.allows
+
+    def go_on(self) -> None:
+        self.allows = True
+        kept, self.kept = self.kept, []
+        for payload, ended in kept:
+            self._exchange.relay(payload, ended=ended)
+        if not self._exchange.is_over:
+            self._exchange.release()
+
+    def left(self) -> None:
+        self.kept.clear()
+
+
+@asynccontextmanager
+async def guarded(serve: Serve, begun: bytes) -> AsyncIterator[tuple[Plane, RawClient, Exchange]]:
+    """One exchange that has reached the upstream with what is `begun` of it."""
+    async with ScriptedUpstream(serve) as upstream, running_plane(upstream.url) as plane:
+        client = await plane.client()
+        await client.send(begun)
+        await plane.until(lambda: bool(plane.pool.under_way()))
+        [exchange] = plane.pool.under_way()
+        yield plane, client, exchange
+        client.reset()
+
+
+class Uploaded:
+    """An upstream that answers when it got the end of a chunked body; `reads` lets it read."""
+
+    def __init__(self) -> None:
+        self.octets = bytearray()
+        self.reads = asyncio.Event()
+        self.reads.set()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        while not self.octets.endswith(b"0\r\n\r\n"):
+            await self.reads.wait()
+            octets = await reader.read(65_536)
+            if not octets:
+                return
+            self.octets += octets
+        writer.write(OK)
+        await writer.drain()
+
+
+UPLOAD = request("/", "Transfer-Encoding: chunked", method="POST", body=b"3\r\none\r\n")
+
+
+async def test_an_upload_waits_while_nothing_may_pass() -> None:
+    upstream = Uploaded()
+    async with guarded(upstream, UPLOAD) as (plane, client, exchange):
+        await plane.until(lambda: b"one" in upstream.octets)
+        guard = Guard(exchange)
+        exchange.guard_by(guard)
+        await client.send(b"3\r\ntwo\r\n")
+        await plane.until(lambda: b"two" in upstream.octets)
+        guard.allows = False
+        await client.send(b"5\r\nthree\r\n")
+        await plane.until(lambda: exchange.kept_bytes > 0)
+        await client.send(b"4\r\nfour\r\n0\r\n\r\n")
+        assert b"three" not in upstream.octets
+        guard.go_on()
+        response = await client.response()
+        assert (response.status, response.body) == (200, b"ok")
+        assert upstream.octets == b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n4\r\nfour\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_released", [False, True])
+async def test_a_large_upload_fills_no_memory_meanwhile(is_released: bool) -> None:
+    """Held for it may not pass; or released again, while the upstream does not keep up."""
+    upstream = Uploaded()
+    upstream.reads.clear()
+    async with guarded(upstream, UPLOAD) as (plane, client, exchange):
+        guard = Guard(exchange)
+        exchange.guard_by(guard)
+        part = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+        sending = asyncio.create_task(client.send(part * 600 + b"0\r\n\r\n"))
+        if is_released:
+            connection = exchange._connection
+            assert connection is not None
+            await plane.until(lambda: connection.is_stalled)
+            guard.may_pass()
+            exchange.hold()
+            guard.go_on()
+        else:
+            guard.allows = False
+        at = client.writer.transport.get_write_buffer_size()
+        for _ in range(100):
+            await asyncio.sleep(0.005)
+            if client.writer.transport.get_write_buffer_size() == at and exchange.kept_bytes:
+                break
+            at = client.writer.transport.get_write_buffer_size()
+        assert 0 < exchange.kept_bytes < _MOST_KEPT
+        upstream.reads.set()
+        if not is_released:
+            guard.go_on()
+        await sending
+        response = await client.response()
+        assert response.status == 200
+        assert upstream.octets.count(b"x") == 600 * 0x8000
+
+
+async def test_who_still_waits_is_refused() -> None:
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        asked.set()
+        try:
+            await reader.read()
+        finally:
+            gone.set()
+
+    async with guarded(serve, request()) as (_, client, exchange):
+        await asked.wait()
+        exchange.guard_by(Guard(exchange))
+        exchange.break_off(Denial(Reason.SESSION_REVOKED))
+        response = await client.response()
+        assert response.status == 401
+        await gone.wait()
+
+
+async def test_an_interim_answer_is_asked_about_as_well() -> None:
+    hinted, go_on = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        await hinted.wait()
+        writer.write(b"HTTP/1.1 103 Early Hints\r\nLink: </secret>\r\n\r\n")
+        await go_on.wait()
+        writer.write(OK)
+        await writer.drain()
+
+    async with guarded(serve, request()) as (plane, client, exchange):
+        guard = Guard(exchange)
+        guard.allows = False
+        exchange.guard_by(guard)
+        hinted.set()
+        await plane.until(lambda: exchange._is_halted)
+        guard.go_on()
+        go_on.set()
+        response = await client.response()
+        assert response.status == 200
