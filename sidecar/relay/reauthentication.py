@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger(__name__)
 _ANOTHER: Final = "another-subject"
 _BUSY: Final = "one-at-a-time"
+_TOO_OFTEN: Final = "too-often"
+# Credentials last for minutes. Each that is tried may cost reads of the stores or the check of a
+# signature, on a connection that no limit of requests counts.
+_MOST_AT_ONCE: Final = 10.0
+_SECONDS_EACH: Final = 6.0
 
 
 class Candidate:
@@ -54,13 +59,14 @@ class Fresh:
         due: instant of the loop's clock at which the client is to be told; `NEVER` for none.
     """
 
-    __slots__ = ("_is_busy", "_relay", "_rule", "_session", "_task", "due")
+    __slots__ = ("_allowed", "_allowed_at", "_relay", "_rule", "_session", "_task", "due")
 
     def __init__(self, relay: "Relay", session: "Session", rule: Reauthentication) -> None:
         self._relay = relay
         self._session = session
         self._rule = rule
         self._task: asyncio.Task[None] | None = None
+        self._allowed, self._allowed_at = _MOST_AT_ONCE, relay.now()
         self.due = NEVER
         self.expect()
 
@@ -97,9 +103,23 @@ class Fresh:
             need = self._relay.lives.shown_later(token)
             if isinstance(need, Denial):
                 self._refuse(need.reason)
+            elif need == self._session.life.credential:
+                # It was asked about when this message came.
+                self._accept()
+            elif self._is_too_often():
+                self._refuse(_TOO_OFTEN)
             else:
                 self._task = asyncio.get_running_loop().create_task(self._try(need))
         return True
+
+    def _is_too_often(self) -> bool:
+        now = self._relay.now()
+        more = (now - self._allowed_at) / _SECONDS_EACH
+        self._allowed, self._allowed_at = min(_MOST_AT_ONCE, self._allowed + more), now
+        if self._allowed < 1.0:
+            return True
+        self._allowed -= 1.0
+        return False
 
     async def _try(self, need: SessionNeed | TokenNeed) -> None:
         life = self._session.life
@@ -135,10 +155,14 @@ class Fresh:
         self._relay.lives.replace(self._session.life, head, permit, before)
         self.expect()
         self._session.alarms.arm()
+        self._accept()
+
+    def _accept(self) -> None:
         self._count("reauthenticated")
         if self._session.journal is not None:
             self._session.journal.add_renewal()
-        ends = None if permit.expires_at == math.inf else int(permit.expires_at)
+        expires_at = self._session.life.permit.expires_at
+        ends = None if expires_at == math.inf else int(expires_at)
         self._say({"type": "sidecar.authenticated", "expires_at": ends})
 
     def _refuse(self, reason: str) -> None:
