@@ -28,8 +28,8 @@ class Tracing(Settings, frozen=True):
     # Of all traces, by their ids: sidecars in a row keep the same ones. A request that is kept has
     # two or three spans.
     ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
-    # Whatever callers ask for and however many are refused: a span costs about 0.1 ms, so this is
-    # two hundredths of a core. What exceeds it is counted.
+    # Whatever callers ask for and however many are refused: a span costs about 70 us, so this is a
+    # sixtieth of a core. What exceeds it is counted.
     spans_per_second: Annotated[int, Meta(ge=1, le=10_000)] = 200
     refusals: bool = True
     faults: bool = True
