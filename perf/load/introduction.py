@@ -16,6 +16,18 @@ _PATIENCE_SECONDS = 0.25
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
+class WithoutLengthError(RuntimeError):
+    """An answer whose end is told in another way: its connection is of no more use here.
+
+    Attributes:
+        status: of the answer.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__(f"an answer without a length: {head[:600]!r}")
+        self.status = int(head.split(b" ", 2)[1])
+
+
 async def introduced(port: int, requests: list[bytes], tls: ssl.SSLContext | None = None) -> int:
     """Sends each request until it is not answered with 503.
 
@@ -53,7 +65,7 @@ async def status_of(reader: asyncio.StreamReader) -> int:
         head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
         if length is None:
-            raise RuntimeError(f"an answer without a length: {head[:600]!r}")
+            raise WithoutLengthError(head)
         await reader.readexactly(int(length[1]))
     except asyncio.IncompleteReadError as error:
         raise ConnectionResetError("the proxy closed a connection") from error

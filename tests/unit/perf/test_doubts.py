@@ -19,7 +19,10 @@ DOUBTS = [
 class Proxy:
     """Answers bad requests with 401 so often, then lets them pass."""
 
-    def __init__(self, times: int, *, closes: bool = False) -> None:
+    def __init__(
+        self, times: int, *, closes: bool = False, framing: bytes = b"Content-Length: 0\r\n\r\n"
+    ) -> None:
+        self._framing = framing
         self._left = times
         self._closes = closes
 
@@ -30,7 +33,8 @@ class Proxy:
                 is_refused = head == BAD and self._left > 0
                 self._left -= is_refused
                 status = b"401 No" if is_refused else b"200 OK"
-                writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+                framing = self._framing if is_refused else b"Content-Length: 0\r\n\r\n"
+                writer.write(b"HTTP/1.1 " + status + b"\r\n" + framing)
                 if is_refused and self._closes:
                     return
         except (asyncio.IncompleteReadError, ConnectionResetError):
@@ -56,6 +60,13 @@ async def test_what_is_let_through_under_load_is_told() -> None:
 
 async def test_a_proxy_may_close_after_a_refusal() -> None:
     doubter = await doubting(Proxy(2, closes=True))
+    assert doubter.asked == 5
+    assert doubter.connections == 3
+
+
+async def test_a_refusal_may_come_in_chunks_and_takes_its_connection() -> None:
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    doubter = await doubting(Proxy(2, framing=chunked))
     assert doubter.asked == 5
     assert doubter.connections == 3
 
