@@ -66,8 +66,10 @@ class Closed(Auditable, Protocol):
         """Of the client, of the upstream."""
 
 
-class Record(msgspec.Struct, omit_defaults=True):
+class Record(msgspec.Struct, omit_defaults=True, gc=False):
     """What is kept of one exchange; written as one JSON object a line.
+
+    `gc=False`: many wait to be written, and none refers to what could refer to it.
 
     Attributes:
         time: wall clock at its end, seconds.
@@ -132,37 +134,37 @@ def record_of(exchange: Auditable, time: float, seconds: float) -> Record:
     outcome, reason = "permit", ""
     route = principal = origin = None
     if permit is not None:
-        route, principal, origin, reason = (
-            permit.route,
-            permit.principal,
-            permit.origin,
-            permit.reason,
-        )
+        route, principal, origin = permit.route, permit.principal, permit.origin
+        reason = permit.reason
     elif denial is not None:
         route, principal, origin = denial.route, denial.principal, denial.origin
     if denial is not None:
         reason = denial.reason
         outcome = "fault" if permit is not None or denial.status >= 500 else "deny"
+    tenant = subject = session = ""
+    if principal is not None:
+        tenant, subject, session = principal.tenant, principal.subject, principal.session_id
+    # By position, in the order of the class: by name it takes 0.5 µs, and so 0.1.
     return Record(
-        time=time,
-        request_id=exchange.request_id.decode("ascii"),
-        outcome=outcome,
-        reason=reason,
-        status=exchange.status,
-        method=head.method,
-        path=head.path,
-        host=head.host,
-        client=exchange.peer.address,
+        time,
+        exchange.request_id.decode("ascii"),
+        outcome,
+        reason,
+        exchange.status,
+        head.method,
+        head.path,
+        head.host,
+        exchange.peer.address,
         # Whole microseconds; `round` to as many places takes four times as long.
-        milliseconds=int(seconds * 1e6 + 0.5) / 1000,
-        route="" if route is None else route.name,
-        tenant="" if principal is None else principal.tenant,
-        subject="" if principal is None else principal.subject,
-        session="" if principal is None else principal.session_id,
-        via=() if origin is None else origin.path,
-        bytes_in=exchange.bytes_in,
-        bytes_out=exchange.bytes_out,
-        trace_id=exchange.trace[3:35].decode("ascii"),
+        int(seconds * 1e6 + 0.5) / 1000,
+        "" if route is None else route.name,
+        tenant,
+        subject,
+        session,
+        () if origin is None else origin.path,
+        exchange.trace[3:35].decode("ascii"),
+        exchange.bytes_in,
+        exchange.bytes_out,
     )
 
 

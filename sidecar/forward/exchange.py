@@ -228,7 +228,7 @@ class Exchange:
         self._forwarder = forwarder
         self._client = client
         self._connection: UpstreamConnection | None = None
-        self._early: list[bytes] = []
+        self._early: tuple[bytes, ...] = ()
         self._guard: Guard | None = None
         self._is_halted = False
         self._is_held = False
@@ -350,7 +350,7 @@ class Exchange:
             self._connection.write(framed)
         elif framed and not self.is_over:
             # Not decided, not connected or not permitted yet: keep this much and read no more.
-            self._early.append(framed)
+            self._early = (*self._early, framed)
             self.hold_client()
         if ended and self._pool is not None:
             self._pool.uploaded(self)
@@ -407,7 +407,7 @@ class Exchange:
         if not self._is_stalled:
             connection.resume()
         if self._early:
-            early, self._early = self._early, []
+            early, self._early = self._early, ()
             connection.write(b"".join(early))
         if not connection.is_stalled:
             self.release_client()
@@ -448,9 +448,10 @@ class Exchange:
         )
         if self._early:
             octets = b"".join((octets, *self._early))
-            self._early = []
+            self._early = ()
         # Before the write: if the upstream does not keep up, it holds the client again.
-        self.release_client()
+        if self._is_held:
+            self.release_client()
         connection.start(self, octets)
 
     def relay_interim(self, answer: ResponseHead) -> None:
@@ -592,7 +593,7 @@ class Exchange:
 
     def _end(self, *, keep_alive: bool, broken: bool = False) -> None:
         self.is_over = True
-        self._early = []
+        self._early = ()
         if self._waiting is not None:
             self._waiting.leave()
             self._waiting = None

@@ -35,6 +35,7 @@ _COMMON_METHODS: Final[dict[bytes, str]] = {
 _COMMON_START: Final = re.compile(
     rb"(%b) (%b) HTTP/1\.1\r\n" % (b"|".join(_COMMON_METHODS), CANONICAL)
 )
+_MALFORMED_AUTHORITY: Final = Denial(Reason.MALFORMED_HOST, "the authority is malformed")
 _CONNECTION_ALONE: Final = frozenset((b"connection",))
 _FRAMING: Final = frozenset((b"content-length", b"transfer-encoding"))
 
@@ -117,9 +118,16 @@ class RequestReader(FieldCollector):
                 if name in names.repeated:
                     reason = Reason.MALFORMED_HOST if name == b"host" else Reason.AMBIGUOUS_FRAMING
                     return Denial(reason, f"several {name.decode()} fields")
-        refusal = self._read_host(head) if target is None else self._read_target(head, target)
-        if refusal is not None:
-            return refusal
+        place = names.places.get(b"host")
+        if target is None and place is not None:
+            authority = read_authority(head.contents[place])
+            if authority is None:
+                return _MALFORMED_AUTHORITY
+            head.host, head.authority = authority
+        else:
+            refusal = self._read_host(head) if target is None else self._read_target(head, target)
+            if refusal is not None:
+                return refusal
         of_message = names.of_message
         if of_message and (
             of_message != _CONNECTION_ALONE
@@ -161,7 +169,7 @@ class RequestReader(FieldCollector):
         chosen = raw if authority is None else authority
         parsed = read_authority(chosen or b"")
         if parsed is None:
-            return Denial(Reason.MALFORMED_HOST, "the authority is malformed")
+            return _MALFORMED_AUTHORITY
         if authority is not None and raw is not None and read_authority(raw) != parsed:
             return Denial(Reason.MALFORMED_HOST, "Host and the target name different authorities")
         head.host, head.authority = parsed
