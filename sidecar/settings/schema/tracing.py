@@ -29,7 +29,7 @@ class Tracing(Settings, frozen=True):
     # two or three spans.
     ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
     # Whatever callers ask for and however many are refused: a span costs about 70 us, so this is a
-    # sixtieth of a core. What exceeds it is counted.
+    # seventieth of a core. What exceeds it is counted.
     spans_per_second: Annotated[int, Meta(ge=1, le=10_000)] = 200
     refusals: bool = True
     faults: bool = True
@@ -37,7 +37,7 @@ class Tracing(Settings, frozen=True):
     timeout_seconds: Positive = 5.0
     # Spans go together, this often, or as soon as there are 64.
     flush_seconds: Annotated[float, Meta(gt=0, le=60)] = 1.0
-    # Spans that wait for a collector, about 3 KB each; what comes after them is lost and counted.
+    # Spans that wait for a collector, about 1.5 KB each; what comes after them is lost and counted.
     queue: Annotated[int, Meta(ge=64, le=100_000)] = 2048
     service: Annotated[str, Meta(min_length=1)] = "sidecar"
     resource: dict[str, str] = field(default_factory=dict)
