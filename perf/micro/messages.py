@@ -36,15 +36,12 @@ ORDERS = 100
 
 def settings(protocol: str, rule: dict[str, Any], rules: int) -> dict[str, Any]:
     """Settings with `rules` rules, of which the last is about our messages."""
-    others = [
-        {**rule, "type": f"other{number}", "access": "route", "permission": None, "resource": None}
+    others: list[dict[str, Any]] = [
+        {"type": rule["type"], "topic": f"/other/{number}", "access": "route"}
+        if protocol == "stomp"
+        else {"type": f"other{number}", "access": "route"}
         for number in range(rules - 1)
     ]
-    for other in others:
-        other.pop("fields", None)
-        other.pop("documents", None)
-        other.pop("topic", None)
-        other.pop("schema", None)
     return {"messages": {"protocol": protocol, "refused": "close", "rules": [*others, rule]}}
 
 
