@@ -17,7 +17,7 @@ from sidecar.model.head import RequestHead
 from sidecar.model.need import ABSENT, Found, Need
 from sidecar.model.reason import Reason
 from sidecar.relay.gate import Direction, Kind
-from sidecar.relay.message.explaining import explain_message
+from sidecar.relay.message.explaining import beside_fresh_tokens, explain_message
 from sidecar.route.table import resource_of
 from sidecar.settings.schema import Root, RouteRule
 
@@ -109,12 +109,16 @@ class Decider:
             return None
         policies = MessageGates(self._rules, self._deciding.snapshot.routes.routes).policies
         policy = policies.get(verdict.route)
-        if policy is None:
-            unread = "the route has no message rules: messages pass unread"
-            return MessageExplanation(passes=True, detail=unread)
         direction = Direction.SERVER if message.from_server else Direction.CLIENT
         kind = Kind.TEXT if message.is_text else Kind.BINARY
-        return explain_message(policy, verdict, direction, kind, message.payload)
+        if policy is None:
+            unread = "the route has no message rules: messages pass unread"
+            found = MessageExplanation(passes=True, detail=unread)
+        else:
+            found = explain_message(policy, verdict, direction, kind, message.payload)
+        sockets = verdict.route.websocket
+        fresh = None if sockets is None else sockets.reauthentication
+        return beside_fresh_tokens(found, fresh, direction, kind)
 
 
 @asynccontextmanager

@@ -1,12 +1,15 @@
 """Why a message would pass or not, as plain values. The verdict itself is the gate's."""
 
+from dataclasses import replace
+
 from sidecar.authorize.permit import Permit
 from sidecar.model.decision import Missing, RuleOrigin
 from sidecar.model.explanation import CallStep, MessageExplanation
+from sidecar.model.websocket import Reauthentication
 from sidecar.relay.gate import ALLOW, Allowed, Direction, Kind
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.policy import GRAPHQL, MessagePolicy
-from sidecar.relay.message.refusal import UnreadableError
+from sidecar.relay.message.refusal import Refusal, UnreadableError
 
 
 def explain_message(
@@ -31,9 +34,30 @@ def explain_message(
         calls = () if unread else policy.reader().read(direction, kind, payload)
         steps = tuple(_step(policy, permit, direction, call) for call in calls)
     except UnreadableError as wrong:
-        return MessageExplanation(passes=passes, label=label, detail=str(wrong))
+        detail = str(wrong)
+        if direction is Direction.SERVER and wrong.refusal is Refusal.UNKNOWN_OPERATION:
+            detail += ": an answer belongs to what the client began before, and nothing was here"
+        return MessageExplanation(passes=passes, label=label, detail=detail)
     detail = "no rule speaks of what the application sends: it is not read" if unread else ""
     return MessageExplanation(passes=passes, label=label, detail=detail, calls=steps)
+
+
+def beside_fresh_tokens(
+    found: MessageExplanation, fresh: Reauthentication | None, direction: Direction, kind: Kind
+) -> MessageExplanation:
+    """Adds that a message may be taken for a fresh token before any rule is asked.
+
+    Args:
+        found: what the rules say.
+        fresh: how such messages look on this route; None for none.
+        direction: who sends the message.
+        kind: text or binary.
+    """
+    if fresh is None or direction is not Direction.CLIENT or kind is not Kind.TEXT:
+        return found
+    place = "/" + "/".join(fresh.kind_at)
+    note = f"unless it says '{fresh.kind}' at {place}: that goes to the sidecar itself, by no rule"
+    return replace(found, detail=f"{found.detail}; {note}" if found.detail else note)
 
 
 def _step(policy: MessagePolicy, permit: Permit, direction: Direction, call: Call) -> CallStep:

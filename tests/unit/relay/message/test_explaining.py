@@ -6,8 +6,9 @@ import pytest
 
 from sidecar.model.decision import RuleOrigin
 from sidecar.model.explanation import CallStep, MessageExplanation
+from sidecar.model.websocket import Reauthentication
 from sidecar.relay.gate import Direction, Kind
-from sidecar.relay.message.explaining import explain_message
+from sidecar.relay.message.explaining import beside_fresh_tokens, explain_message
 from tests.cases.messages.world import permit_of, policy_of, subject_with
 
 DOCUMENT: Final[dict[str, Any]] = {
@@ -98,3 +99,47 @@ def test_what_is_not_read() -> None:
     found = explain_message(policy_of(DOCUMENT), permit, Direction.SERVER, Kind.BINARY, b"\xff")
     assert found.passes
     assert "it is not read" in found.detail
+
+
+def test_an_answer_without_its_question() -> None:
+    digest = "ab" * 32
+    document = {
+        "messages": {
+            "protocol": "graphql-transport-ws",
+            "rules": [
+                {"type": "subscribe", "topic": "A", "documents": [digest], "access": "route"},
+                {"type": "next", "direction": "server", "topic": "A", "access": "route"},
+            ],
+        }
+    }
+    permit = permit_of(document, subject_with([]))
+    found = explain_message(
+        policy_of(document),
+        permit,
+        Direction.SERVER,
+        Kind.TEXT,
+        b'{"id": "1", "type": "next", "payload": {}}',
+    )
+    assert (found.passes, found.label) == (False, "unknown-operation")
+    assert "belongs to what the client began before" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("detail", "direction", "kind", "told"),
+    [
+        ("", Direction.CLIENT, Kind.TEXT, "unless it says 'fresh' at /a/b: "),
+        ("no JSON", Direction.CLIENT, Kind.TEXT, "no JSON; unless it says 'fresh' at /a/b: "),
+        ("", Direction.CLIENT, Kind.BINARY, ""),
+        ("", Direction.SERVER, Kind.TEXT, ""),
+    ],
+)
+def test_a_fresh_token_goes_by_no_rule(
+    detail: str, direction: Direction, kind: Kind, told: str
+) -> None:
+    found = MessageExplanation(passes=True, detail=detail)
+    fresh = Reauthentication(kind="fresh", kind_at=("a", "b"), token_at=("token",))
+    said = beside_fresh_tokens(found, fresh, direction, kind)
+    assert said.passes
+    assert said.detail.startswith(told)
+    assert bool(said.detail) is bool(told)
+    assert beside_fresh_tokens(found, None, direction, kind) == found
