@@ -12,7 +12,7 @@ from typing import Any, Final
 from sidecar.relay.gate import Close, Direction, Drop, Kind
 from sidecar.relay.message.call import Call, Calls, Refusals, close_unreadable, first_of, text
 from sidecar.relay.message.document import read_document
-from sidecar.relay.message.pointer import MISSING, Pointer
+from sidecar.relay.message.pointer import MISSING, Pointer, Unclear
 from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
 
 # Direction (``client`` or ``server``), whether the message is text, its payload -> its calls.
@@ -164,7 +164,7 @@ class PlainReader(_Answering):
         if self._id_at is not None:
             id_value = self._id_at.find(document)
             # A list or an object as id would be repeated whole.
-            if isinstance(id_value, list | dict | float):
+            if isinstance(id_value, list | dict | float | Unclear):
                 id_value = MISSING
         return (Call(type_name, topic, document, id_value),)
 

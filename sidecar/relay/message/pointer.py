@@ -17,6 +17,7 @@ from sidecar.relay.message.refusal import UnreadableError
 _ESCAPE: Final = re.compile(r"~(?![01])")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _MOST_TOKENS: Final = 16
+_PROTOTYPE: Final = "__proto__"
 _OPENS: Final = frozenset("{[")
 
 
@@ -78,13 +79,16 @@ class Pointer:
         """What is at the place; `MISSING` for nothing, `UNCLEAR` for what has several readings.
 
         Raises:
-            UnreadableError: an object on the way has another name that differs in case only. Some
-                readers take either for the other (`fold`).
+            UnreadableError: an object on the way has another name that differs in case only, which
+                some readers take for it (`fold`), or the name ``__proto__``: copied in JavaScript
+                (`Object.assign`), that object has the members which stand there.
         """
         for token, folded, index in self._tokens:
             if isinstance(document, dict):
                 if index is not None:
                     return UNCLEAR
+                if _PROTOTYPE in document:
+                    raise UnreadableError("a name that says where others may be found")
                 below = document.get(token, MISSING)
                 for name in document:
                     # Nearly all names are ASCII; a call for each would cost.

@@ -289,6 +289,19 @@ def test_headers_of_a_frame_are_bounded() -> None:
     assert judge(gate, b"SEND\ndestination:/a\nb:1\nc:1\nd:1\n\n\0")["close"] == 4400
 
 
+def test_an_id_that_is_unclear_is_none() -> None:
+    messages = {
+        "protocol": "json",
+        "id_pointer": "/re/id",
+        "error": '["{id}", "{code}"]',
+        "rules": [{"type": "read", "access": "nobody"}],
+    }
+    gate = gate_of({"messages": messages}, [])
+    for re in ("[7]", '"{}"', "{}", "7"):
+        said = told(gate.judge(CLIENT, Kind.TEXT, f'{{"type": "read", "re": {re}}}'.encode()))
+        assert said == {"drop": "forbidden", "to_client": '[null,"forbidden"]'}
+
+
 def test_a_type_or_topic_has_a_length_to_match() -> None:
     """What is longer is not even looked at, whatever becomes of unknown types."""
     messages = {
