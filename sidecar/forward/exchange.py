@@ -561,6 +561,9 @@ class Exchange:
         replayable = self.head.method in _SAFE and self.head.body_length == 0
         if may_retry and replayable and not self._retried and self._pool is not None:
             self._connection = None
+            if self._guard is not None and not self._guard.may_pass():
+                self.fail(Reason.UPSTREAM_CLOSED, is_chance=True)
+                return
             self._retried = True
             self._pool.serve(self, fresh=True)
             return

@@ -67,11 +67,13 @@ class Before(NamedTuple):
 
     Attributes:
         began: monotonic instant.
+        shard: whose changes count.
         change: the count of changes.
         leased_until: monotonic instant at which the lease ends, or ended.
     """
 
     began: float
+    shard: int
     change: int
     leased_until: float
 
@@ -173,7 +175,7 @@ class Life:
     def before(self) -> Before:
         """To be asked before it is decided about, and before facts are loaded for that."""
         memory, shard = self._memory, self.shard
-        return Before(instant(), memory.changes(shard), memory.leased_until(shard))
+        return Before(instant(), shard, memory.changes(shard), memory.leased_until(shard))
 
     def renew(self, permit: Permit, before: Before, grace_seconds: float) -> None:
         """It was decided about again, and may go on.
@@ -192,9 +194,12 @@ class Life:
             self.held_since = None
             self.relayed.resume()
 
-    def _vouched(self, before: Before, grace_seconds: float) -> tuple[Vouch, bool]:
+    def _vouched(self, before: Before, grace_seconds: float) -> tuple[Vouch | None, bool]:
         """What vouches for the permit from now on, and whether that needs a lease."""
         memory, now, shard = self._memory, instant(), self.shard
+        if shard != before.shard:
+            # Changes of another tenant were counted.
+            return None, False
         if self.permit.reason is Reason.LAST_KNOWN_GOOD:
             return Vouch(shard, before.change, before.began + _RECALLED_SECONDS), False
         vouch = memory.vouch(self._needs(), now)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from sidecar.authorize.permit import Permit
 from sidecar.clock import instant, stopwatch, wall
@@ -137,6 +137,7 @@ class Reviewer:
     def renew(self, life: Life, permit: Permit, before: Before) -> None:
         """It may go on, by `permit`."""
         self._held.pop(life, None)
+        self._unsettled.pop(life, None)
         life.renew(permit, before, self._grace)
 
     def hold(self, life: Life) -> None:
@@ -150,7 +151,6 @@ class Reviewer:
         if life.is_over:
             return False
         if isinstance(verdict, Permit):
-            self._unsettled.pop(life, None)
             life.heard_at = 0.0
             self.renew(life, verdict, before)
             self._register.expect_end(life)
@@ -204,11 +204,16 @@ class Reviewer:
         wanted = self._wanted if life.held_since is None else self._wanted_first
         wanted[life] = None
         if len(self._workers) < _WORKERS:
-            worker = self._loop.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(self._loop.create_task(self._work()))
 
     async def _work(self) -> None:
+        try:
+            await self._work_off()
+        finally:
+            # Now, not by way of the loop: who comes next has to find that nobody is at work.
+            self._workers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _work_off(self) -> None:
         until = stopwatch() + _SLICE_SECONDS
         while (life := self._next_wanted()) is not None:
             try:

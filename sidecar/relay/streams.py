@@ -7,6 +7,7 @@ it. What is no longer permitted is refused where no part of the answer has left,
 where one has, never ended cleanly (PROMISES 7 and 15).
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -16,10 +17,12 @@ from sidecar.clock import Sweeper, stopwatch
 from sidecar.model.decision import Denial
 from sidecar.model.head import RequestHead
 from sidecar.model.peer import Peer
+from sidecar.model.reason import Reason
 
 if TYPE_CHECKING:
     from sidecar.relay.lives import Lives
 
+_LOG: Final = logging.getLogger(__name__)
 _LASTS_SECONDS: Final = 1.0
 _TICK_SECONDS: Final = 0.25
 
@@ -167,4 +170,11 @@ class Streams:
                 and permit is not None
                 and permit.principal is not None
             ):
-                Stream(self._lives, self.ended, exchange, permit)
+                self._guard(exchange, permit)
+
+    def _guard(self, exchange: Guarded, permit: Permit) -> None:
+        try:
+            Stream(self._lives, self.ended, exchange, permit)
+        except Exception:  # noqa: BLE001 - who cannot be asked about may not go on; others are next
+            _LOG.exception("request %s could not be asked about", exchange.request_id)
+            exchange.break_off(Denial(Reason.INTERNAL_ERROR, "an error in the decision"))

@@ -303,7 +303,7 @@ def _vouched_later(life: Life, before: Before, grace_seconds: float) -> tuple[Vo
     return Vouch(life.shard, before.change, before.began + grace_seconds), False
 
 
-def _known_later(life: Life, _before: Before, grace_seconds: float) -> tuple[Vouch, bool]:
+def _known_later(life: Life, _before: Before, grace_seconds: float) -> tuple[Vouch | None, bool]:
     """What was known is asked when it is decided, and not before."""
     return _VOUCHED(life, life.before(), grace_seconds)
 

@@ -183,3 +183,29 @@ async def test_an_interim_answer_is_asked_about_as_well() -> None:
         go_on.set()
         response = await client.response()
         assert response.status == 200
+
+
+@pytest.mark.parametrize("allows", [True, False])
+async def test_what_may_not_pass_is_not_sent_a_second_time(allows: bool) -> None:
+    asked, closes = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(OK)
+        await read_head(reader)
+        asked.set()
+        await closes.wait()
+
+    async with ScriptedUpstream(serve) as upstream, running_plane(upstream.url) as plane:
+        client = await plane.client()
+        assert (await client.get()).status == 200
+        await client.send(request())
+        await asked.wait()
+        [exchange] = plane.pool.under_way()
+        guard = Guard(exchange)
+        guard.allows = allows
+        exchange.guard_by(guard)
+        closes.set()
+        assert (await client.response()).status == (200 if allows else 502)
+        assert upstream.connections == (2 if allows else 1)
+        client.reset()

@@ -70,3 +70,16 @@ async def test_a_verdict_about_a_credential_that_was_replaced_is_none() -> None:
     assert life.stands()
     assert life.permit.expires_at == permit.expires_at
     await stage.lives.stop()
+
+
+async def test_changes_of_another_tenant_vouch_for_nothing() -> None:
+    """A route that was public when it was asked about, and asks for somebody by the end."""
+    _, [one] = await lives(1)
+    life = one.life
+    assert life is not None
+    before = life.before()
+    life.renew(life.permit, before, 0.75)
+    assert life.stands()
+    life.renew(life.permit, before._replace(shard=before.shard + 1), 0.75)
+    assert not life.stands()
+    assert life.may_pass()

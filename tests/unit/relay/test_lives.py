@@ -14,7 +14,7 @@ from sidecar.model.facts import RoleGraph, Status, User
 from sidecar.model.need import RolesNeed
 from sidecar.model.shard import shard_of
 from sidecar.relay.life import Life
-from sidecar.relay.streams import Stream
+from sidecar.relay.streams import Stream, Streams
 from sidecar.sync.keyspace import News
 from tests.unit.relay.stage import ANN, Exchange, Stage, unavailable
 
@@ -364,3 +364,40 @@ async def test_a_bug_in_leaving_leaves_no_other_open(caplog: pytest.LogCaptureFi
     stage.lives.drain(0.0)
     assert other.told == ["leave"]
     assert "could not be ended" in caplog.text
+
+
+async def test_who_comes_as_the_last_worker_ends_is_decided_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All workers have found nothing more to do, and none has been forgotten yet."""
+    monkeypatch.setattr("sidecar.relay.reviewing._SLICE_SECONDS", 1000.0)
+    stage, made = await lives(9)
+    answer = stage.decides.waits_for = asyncio.Event()
+    *others, last = made
+    stage.memory.lease_all(0.0)
+    for one in others:
+        assert one.life is not None
+        assert not one.life.may_pass()
+    await stage.turns()
+    answer.set()
+    assert last.life is not None
+    asyncio.get_running_loop().call_soon(last.life.may_pass)
+    await stage.turns(lambda: "resume" in last.told)
+    assert last.told == ["hold", "resume"]
+    await stage.lives.stop()
+
+
+async def test_one_that_cannot_be_asked_about_ends_and_the_others_are_asked_about() -> None:
+    stage, _ = await lives(0)
+    verdict = await stage.decides.settle(Exchange(stage.head, None))
+    assert isinstance(verdict, Permit)
+    one, other = Response(Exchange(stage.head, verdict)), Response(Exchange(stage.head, verdict))
+    one.started = other.started = -2.0
+    broken: Any = one
+    broken.head = None
+    broken.break_off = lambda denial: one.told.append(str(denial.reason))
+    streams = Streams(stage.lives, lambda: [one, other], stage.sweeper, lambda: 0.0)
+    streams.expire()
+    assert one.told == ["internal-error"]
+    assert other.is_guarded
+    await stage.lives.stop()
