@@ -39,7 +39,7 @@ class Propagation:
         self._budget = budget
         # Ids are names, not secrets, and one of the system's random numbers costs ten of these.
         self._draw = random.Random(secrets.randbits(256)).getrandbits  # noqa: S311 - see above
-        self._process = secrets.token_hex(8).encode()
+        self._prefix = f"00-{secrets.token_hex(8)}"
 
     def begin(self, head: RequestHead, *, is_trusted: bool, spans: int) -> bytes:
         """The traceparent for the upstream of a request; ``b""`` for none.
@@ -55,11 +55,13 @@ class Propagation:
                 return self._continue(given, is_trusted=is_trusted, spans=spans)
         elif self._is_silent:
             return b""
-        draw = self._draw
-        low = draw(64)
+        low = self._draw(64) or 1
+        # Our span is the first of the trace and may be called as its end is; writing one number, by
+        # way of bytes, takes a third of the time of formatting two.
+        name = low.to_bytes(8, "big").hex()
         if low < self._bound and self._may_keep(spans, Occasion.RATIO):
-            return b"00-%b%016x-%016x-03" % (self._process, low, draw(64) or 1)
-        return b"00-%b%016x-%016x-02" % (self._process, low, draw(64) or 1)
+            return f"{self._prefix}{name}-{name}-03".encode()
+        return f"{self._prefix}{name}-{name}-02".encode()
 
     def known(self, head: RequestHead) -> bytes:
         """The traceparent by which the caller knows a request that goes nowhere."""
