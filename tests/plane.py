@@ -20,7 +20,8 @@ from sidecar.clock import Sweeper
 from sidecar.decide import Snapshot, decide
 from sidecar.forward.answers import Answers
 from sidecar.forward.dial import Dialler
-from sidecar.forward.exchange import Exchange, Forwarder
+from sidecar.forward.exchange import Exchange
+from sidecar.forward.forwarder import Forwarder
 from sidecar.forward.fuse import Fuse
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.pool import UpstreamPool

@@ -38,7 +38,7 @@ from sidecar.clock import Sweeper, instant, wall
 from sidecar.decide import Snapshot
 from sidecar.forward.answers import Answers
 from sidecar.forward.connection import UpstreamConnection
-from sidecar.forward.exchange import Forwarder
+from sidecar.forward.forwarder import Forwarder
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.pool import UpstreamPool
 from sidecar.forward.request_fields import RequestFields

@@ -37,7 +37,7 @@ from sidecar.endpoints.admin import AdminEndpoints
 from sidecar.endpoints.metrics import Metrics
 from sidecar.forward.answers import Answers
 from sidecar.forward.dial import Dialler
-from sidecar.forward.exchange import Forwarder
+from sidecar.forward.forwarder import Forwarder
 from sidecar.forward.fuse import Fuse
 from sidecar.forward.identifiers import Identifiers
 from sidecar.forward.in_process import IN_PROCESS, connect_in_process

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from sidecar.authenticate.certificate import read_certificate
 from sidecar.clock import Sweeper
-from sidecar.forward.exchange import Exchange, Forwarder
+from sidecar.forward.exchange import Exchange
+from sidecar.forward.forwarder import Forwarder
 from sidecar.forward.tls import Material
 from sidecar.listen.budget import Budget
 from sidecar.listen.downstream import Downstream
