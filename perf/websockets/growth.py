@@ -164,7 +164,9 @@ def connections(proxies: Mapping[str, Proxy], rounds: int, seconds: float, tell:
                 taken[name, size] = cpu_us
                 tell(_line(number, rounds, name, size, cpu_us, rate))
         found.append(taken)
-    return Growth("WebSockets", "open WebSockets", "CPU µs/message", gathered(found))
+    return Growth(
+        "WebSockets", "open WebSockets", "CPU µs/message", gathered(found), is_relative=False
+    )
 
 
 def rules(
@@ -192,7 +194,9 @@ def rules(
     for size, each in counted.items():
         worst = max(each, key=lambda one: one.seconds / one.count)
         told[str(size)] = worst.told()
-    return Growth("Message rules", "rules", "CPU µs/message", gathered(found)), told
+    return Growth(
+        "Message rules", "rules", "CPU µs/message", gathered(found), is_relative=False
+    ), told
 
 
 def path_of(size: int) -> str:
