@@ -5,7 +5,8 @@ into objects only. By the RFC ``/params/1`` is also the member ``"1"`` of an obj
 differ: some turn an object into a list by the order of its members, for some both are the same.
 So an array where an object is asked for, or the reverse, holds nothing clear (`UNCLEAR`), which is
 not the same as nothing (`MISSING`): a rule that asks for something there does not merely not fit.
-Single values hold nothing, but text that may be JSON again nothing clear.
+Single values hold nothing, but text nothing clear that may be JSON again or, by a position, a list
+of characters.
 """
 
 import re
@@ -102,7 +103,7 @@ class Pointer:
                     return MISSING
                 document = document[index]
             else:
-                return UNCLEAR if _holds_more(document) else MISSING
+                return UNCLEAR if _holds_more(document, index) else MISSING
         return document
 
 
@@ -119,9 +120,12 @@ def fold(name: str) -> str:
     return normalize("NFKC", name).upper().casefold().replace("i\u0307", "i")
 
 
-def _holds_more(value: Any) -> bool:
+def _holds_more(value: Any, index: int | None) -> bool:
     """Whether somebody may look for parts in `value`, which is no object and no array."""
-    return value is UNCLEAR or (isinstance(value, str) and value.lstrip()[:1] in _OPENS)
+    if isinstance(value, str):
+        # By a position most languages find a character.
+        return value.lstrip()[:1] in _OPENS if index is None else index < len(value)
+    return value is UNCLEAR
 
 
 def _index(token: str) -> int | None:

@@ -43,6 +43,17 @@ _TRUTHS: Final = {
     "": False,
 }
 
+_MAY_BE_NUMBER: Final = re.compile(r"[+-]?\.?\d")
+# Trimmed by some: white space of any language, controls (Java), zero-width characters.
+_TRIMMED: Final = "".join(
+    chr(point)
+    for first, last in (
+        (0, 0x20), (0x7F, 0xA0), (0xAD, 0xAD), (0x1680, 0x1680), (0x180E, 0x180E), (0x2000, 0x200F),
+        (0x2028, 0x202F), (0x205F, 0x2060), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
+    )
+    for point in range(first, last + 1)
+)  # fmt: skip
+
 # What a rule's `where` may ask for.
 Constant = str | int | bool | None
 
@@ -110,10 +121,15 @@ def equals(found: Any, asked: Constant) -> bool:
 
     Raises:
         UnreadableError: it says something else that receivers may take for the same: ``1.0`` or
-            ``"1"`` for 1 (most languages, and readers that convert), ``["a"]`` for ``"a"``.
+            ``"1"`` for 1 (most languages, and readers that convert), ``["a"]`` or ``" a"`` for
+            ``"a"``.
     """
     if type(found) is type(asked):
-        return bool(found == asked)
+        if found == asked:
+            return True
+        if isinstance(found, str) and found.strip(_TRIMMED) == asked:
+            raise UnreadableError("white space around the text that is asked for")
+        return False
     if found is UNCLEAR:
         raise UnreadableError("at the place that a rule asks for stands nothing clear")
     if found is MISSING or found is None or asked is None:
@@ -127,16 +143,20 @@ def _convertible(found: Any, asked: Constant) -> bool:
     """Whether a reader that converts kinds could make `asked` of `found`, both single values."""
     if isinstance(found, bool) or isinstance(asked, bool):
         return _truth(found) is _truth(asked) is not None
+    if isinstance(found, str) and _number(found) is None:
+        # 0x1, 0o1, "1 kg", other digits, more of them than any number needs.
+        return _MAY_BE_NUMBER.match(found.strip(_TRIMMED)) is not None
     return _number(found) == _number(asked) is not None
 
 
 def _truth(value: Any) -> bool | None:
     if isinstance(value, str):
-        return _TRUTHS.get(value.strip().casefold())
-    return None if value is None else bool(value)
+        return _TRUTHS.get(value.strip(_TRIMMED).casefold())
+    return bool(value)
 
 
 def _number(value: Any) -> float | None:
     if isinstance(value, str):
-        return float(value) if _NUMBER.fullmatch(value.strip()) else None
-    return None if value is None else float(value)
+        text = value.strip(_TRIMMED)
+        return float(text) if _NUMBER.fullmatch(text) else None
+    return float(value)
