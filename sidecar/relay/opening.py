@@ -18,6 +18,7 @@ from sidecar.relay.lives import Lives
 from sidecar.relay.opened import Opened
 from sidecar.relay.reader import Reader
 from sidecar.relay.reauthentication import Fresh
+from sidecar.relay.reviewing import safely
 from sidecar.relay.session import Session
 from sidecar.relay.streams import Streams
 from sidecar.settings.schema import Deadlines
@@ -204,7 +205,7 @@ class Relay:
         """End all that are left, now; those too that only wait for an answer to their close."""
         self.lives.cut()
         for session in list(self._sessions):
-            session.cut()
+            safely(session.life, session.cut)
 
     def retire_certified(self) -> None:
         """Other authorities are believed now: end those of certificates."""

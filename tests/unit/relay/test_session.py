@@ -1,5 +1,6 @@
 """One session between two transports: what passes, what is held, and each way to end."""
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -11,7 +12,7 @@ from sidecar.model.need import UserNeed
 from sidecar.relay.closing import BINARY as WHOLE_BINARY
 from sidecar.relay.closing import frame as ours
 from tests.cases.world import present
-from tests.unit.relay.stage import ANN, Stage, unavailable
+from tests.unit.relay.stage import ANN, FakeTransport, Stage, unavailable
 from tests.unit.relay.wire import CLOSE, CONTINUATION, PING, TEXT, closing, frame, mask
 
 HELLO = frame(TEXT, b"hello")
@@ -413,3 +414,24 @@ async def test_a_fresh_credential_of_somebody_else_extends_nothing() -> None:
         assert (stage.session.permit.expires_at > before) is (subject == "ann")
         assert stage.session.life.head.upgrade is not None
         assert stage.upstream.take() == b""
+
+
+async def test_a_bug_in_cutting_one_leaves_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    stage = await Stage().opened()
+    bad, first = stage.client, stage.session
+    stage.relay._sessions.clear()
+    stage.client, stage.upstream = FakeTransport(), FakeTransport()
+    await stage.opened()
+    sessions: Any = {first: None, stage.session: None}
+    stage.relay._sessions = sessions  # in order
+    stage.lives.cut = lambda: None  # type: ignore[method-assign] # all only wait for an answer
+
+    def reset(transport: asyncio.Transport) -> None:
+        if transport is bad:
+            raise RuntimeError("a bug")
+        transport.abort()
+
+    stage.relay.reset = reset  # type: ignore[misc] # a bug
+    stage.relay.cut()
+    assert (stage.client.ending, stage.upstream.ending) == ("reset", "reset")
+    assert "could not be ended in order" in caplog.text
