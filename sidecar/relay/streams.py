@@ -91,6 +91,8 @@ class Stream:
         if self.may_pass():
             return True
         if not self._life.is_over:
+            # Perhaps on another connection than that on which no more was to be taken.
+            self._exchange.hold()
             self._kept.append((payload, ended))
         return False
 
