@@ -70,6 +70,8 @@ class Pattern:
 
     def covers(self, other: "Pattern") -> bool:
         """Whether this matches whatever `other` matches, so that nothing is left for that."""
+        if self.is_exact or other.is_exact:
+            return self.match(other.text) is not None
         # One segment, or where the pattern knows no dots also what looks like two.
         varied = (_SAMPLE,) if "." in other._separators else (_SAMPLE, f"{_SAMPLE}.{_SAMPLE}")  # noqa: SLF001 - of the same class
         tails = (_SAMPLE, f"{_SAMPLE}.{_SAMPLE}", f"{_SAMPLE}/{_SAMPLE}")
