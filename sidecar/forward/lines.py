@@ -36,10 +36,6 @@ class Lines:
         )
         self.pick: Final = _picker(chosen)
 
-    def of(self, contents: Sequence[bytes]) -> bytes:
-        """The lines of the head with these values."""
-        return self.pattern % self.pick(contents)
-
 
 def _picker(places: tuple[int, ...]) -> _Pick:
     if not places:
