@@ -108,25 +108,24 @@ class MessageGate:
         for at, call in enumerate(calls):
             try:
                 found = self._rules.find(direction, call)
+                if found is None:
+                    if not self._rules.allows_unknown(direction, call):
+                        refusals[at] = Refusal.UNKNOWN_TYPE
+                    continue
+                rule, captured = found
+                if rule.schema is not None:
+                    formed[at] = rule.schema
+                if rule.is_forbidden:
+                    refusals[at] = Refusal.FORBIDDEN
+                elif rule.action:
+                    resource = rule.resource_of(call, captured, parameters)
+                    if resource is None:
+                        refusals[at] = Refusal.UNCLEAR_RESOURCE
+                    else:
+                        asked[at] = (rule.action, resource)
             except UnreadableError as wrong:
                 # Told as a refusal of this call, with its id: nobody shall wait for ever.
                 refusals[at] = wrong.refusal
-                continue
-            if found is None:
-                if not self._rules.allows_unknown(direction, call):
-                    refusals[at] = Refusal.UNKNOWN_TYPE
-                continue
-            rule, captured = found
-            if rule.schema is not None:
-                formed[at] = rule.schema
-            if rule.is_forbidden:
-                refusals[at] = Refusal.FORBIDDEN
-            elif rule.action:
-                resource = rule.resource_of(call, captured, parameters)
-                if resource is None:
-                    refusals[at] = Refusal.UNCLEAR_RESOURCE
-                else:
-                    asked[at] = (rule.action, resource)
         if asked:
             self._check(asked, refusals)
         for at, schema in formed.items():
