@@ -318,6 +318,9 @@ class Exchange:
         permit = self.permit
         if permit is None:  # unreachable: only `forward` asks for a connection
             raise AssertionError("no permit, no upstream")
+        if self._guard is not None and not self._guard.may_pass():
+            self._decline(connection)
+            return
         forwarder = self._forwarder
         self._connection = connection
         self._waiting = None
@@ -343,6 +346,13 @@ class Exchange:
         if self._is_held:
             self.release_client()
         connection.start(self, octets)
+
+    def _decline(self, connection: "UpstreamConnection") -> None:
+        """It waited for so long that it is asked about, and may not go on, or not yet."""
+        if self._pool is not None:
+            self._pool.give_back(connection)
+        if not self.is_over:
+            self.fail(Reason.STORES_UNAVAILABLE)
 
     def relay_interim(self, answer: ResponseHead) -> None:
         """A 1xx on its way; HTTP/1.0 clients do not know them (RFC 9110 section 15.2)."""
@@ -451,9 +461,6 @@ class Exchange:
         replayable = self.head.method in _SAFE and self.head.body_length == 0
         if may_retry and replayable and not self._retried and self._pool is not None:
             self._connection = None
-            if self._guard is not None and not self._guard.may_pass():
-                self.fail(Reason.UPSTREAM_CLOSED, is_chance=True)
-                return
             self._retried = True
             self._pool.serve(self, fresh=True)
             return

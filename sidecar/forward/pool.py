@@ -260,9 +260,10 @@ class UpstreamPool:
             self.fuse.left(exchange, self.now())
 
     def under_way(self) -> "list[Exchange]":
-        """The exchanges that have a connection."""
+        """The exchanges that have a connection, and those that wait for one."""
         found = (connection.exchange for connection in self._all)
-        return [exchange for exchange in found if exchange is not None]
+        waiting = (each.exchange for each in (*self._queue, *self._parked.values()))
+        return [*(exchange for exchange in found if exchange is not None), *waiting]
 
     def for_handshakes(self) -> "UpstreamPool":
         """A pool of its own for handshakes: each gets a new connection, and none is used again.

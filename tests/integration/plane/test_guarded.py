@@ -9,8 +9,10 @@ import pytest
 from sidecar.forward.exchange import Exchange
 from sidecar.model.decision import Denial
 from sidecar.model.reason import Reason
+from sidecar.settings.schema import Upstream
 from tests.plane import (
     OK,
+    Holding,
     Plane,
     RawClient,
     ScriptedUpstream,
@@ -188,11 +190,12 @@ async def test_an_interim_answer_is_asked_about_as_well() -> None:
 @pytest.mark.parametrize("allows", [True, False])
 async def test_what_may_not_pass_is_not_sent_a_second_time(allows: bool) -> None:
     asked, closes = asyncio.Event(), asyncio.Event()
+    served: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_head(reader)
+        served.append(await read_head(reader))
         writer.write(OK)
-        await read_head(reader)
+        served.append(await read_head(reader))
         asked.set()
         await closes.wait()
 
@@ -206,6 +209,37 @@ async def test_what_may_not_pass_is_not_sent_a_second_time(allows: bool) -> None
         guard.allows = allows
         exchange.guard_by(guard)
         closes.set()
-        assert (await client.response()).status == (200 if allows else 502)
-        assert upstream.connections == (2 if allows else 1)
+        assert (await client.response()).status == (200 if allows else 503)
+        await plane.until(lambda: len(served) == 2 + allows)
         client.reset()
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_who_waits_for_a_connection_is_asked_about_before_the_request_leaves(
+    ends: bool,
+) -> None:
+    """Refused while it waits; or not known yet when a connection is free."""
+    holding = Holding("/first")
+    async with ScriptedUpstream(holding) as upstream:
+        settings = Upstream(url=upstream.url, connections=1)
+        async with running_plane(upstream.url, upstream=settings) as plane:
+            first, second, third = [await plane.client() for _ in range(3)]
+            await first.send(request("/first"))
+            await holding.asked.wait()
+            await second.send(request("/second"))
+            await plane.until(lambda: len(plane.pool.under_way()) == 2)
+            exchange = plane.pool.under_way()[1]
+            guard = Guard(exchange)
+            exchange.guard_by(guard)
+            if ends:
+                exchange.break_off(Denial(Reason.SESSION_REVOKED))
+                assert (await second.response()).status == 401
+            guard.allows = False
+            holding.gate.set()
+            assert (await first.response()).status == 200
+            if not ends:
+                assert (await second.response()).status == 503
+            assert (await third.get()).status == 200
+            assert plane.pool.statistics.opened == 1
+            for client in (first, second, third):
+                client.reset()
