@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Final
 
 from sidecar.clock import NEVER
 from sidecar.relay.closing import PING, Code
+from sidecar.relay.end import End
 
 if TYPE_CHECKING:
     from sidecar.relay.opening import Relay
@@ -29,7 +30,7 @@ class Alarms:
 
     __slots__ = (
         "_answer_due", "_idle_due", "_idle_since", "_messages", "_ping_due", "_relay", "_session",
-        "_stall_due", "deadline",
+        "deadline",
     )  # fmt: skip
 
     def __init__(self, relay: "Relay", session: "Session") -> None:
@@ -40,7 +41,6 @@ class Alarms:
         self._ping_due = now + policy.ping_seconds if policy.ping_seconds else NEVER
         self._idle_due = now + _SHARE * policy.idle_seconds if policy.idle_seconds else NEVER
         self._answer_due = NEVER
-        self._stall_due = NEVER
         self.deadline = NEVER
         self.arm()
 
@@ -66,15 +66,19 @@ class Alarms:
         self._answer_due = self._relay.now() + self._relay.deadlines.close_seconds
         self.arm()
 
-    def expect_progress(self) -> None:
-        """An end does not keep up: not for long."""
-        self._stall_due = self._relay.now() + self._relay.deadlines.write_stall_seconds
+    def expect_progress(self, end: End) -> None:
+        """`end` does not keep up: not for long, whatever the other does meanwhile."""
+        end.stall_due = self._relay.now() + self._relay.deadlines.write_stall_seconds
         self.arm()
 
-    def progressed(self) -> None:
-        """Both ends keep up again."""
-        self._stall_due = NEVER
+    def progressed(self, end: End) -> None:
+        """It keeps up again."""
+        end.stall_due = NEVER
         self.arm()
+
+    @property
+    def _stall_due(self) -> float:
+        return min(self._session.client.stall_due, self._session.upstream.stall_due)
 
     def expire(self) -> None:
         """Sweeper: something is due."""
@@ -83,8 +87,9 @@ class Alarms:
             self._answer_due = NEVER
             session.ending.unanswered()
         if now >= self._stall_due:
-            self._stall_due = NEVER
-            session.ending.stalled()
+            client, upstream = session.client, session.upstream
+            session.ending.stalled(min(client, upstream, key=lambda end: end.stall_due))
+            client.stall_due = upstream.stall_due = NEVER
         if now >= self._ping_due:
             self._ping_due = now + session.opened.policy.ping_seconds
             self._look_for_silence()

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, cast
 
+from sidecar.clock import NEVER
 from sidecar.relay.closing import CLOSE, close_payload, frame
 from sidecar.relay.frames import Frames
 from sidecar.relay.joining import Joiner, Whole
@@ -45,6 +46,7 @@ class End(asyncio.Protocol):
         is_pinged: whether it was sent a ping and showed no sign of life since.
         silent_looks: how often in a row it had shown none.
         is_stalled: whether it does not keep up with what it is sent.
+        stall_due: when it has not kept up for too long.
         is_reading: whether it is read.
         is_told: whether it was sent a close frame, after which it is sent nothing.
         has_offended: whether it broke the protocol or a limit, after which nothing of it counts.
@@ -55,7 +57,7 @@ class End(asyncio.Protocol):
     __slots__ = (
         "_is_heard", "_lost", "_session", "_taken", "_unread", "frames", "has_offended",
         "is_client", "is_pinged", "is_reading", "is_stalled", "is_told", "joiner", "late", "octets",
-        "other", "silent_looks", "transport", "waiting",
+        "other", "silent_looks", "stall_due", "transport", "waiting",
     )  # fmt: skip
 
     other: "End"
@@ -81,6 +83,7 @@ class End(asyncio.Protocol):
         self._is_heard = True
         self._taken = self._unread = 0
         self.is_stalled = handed.is_stalled
+        self.stall_due = NEVER
         self.is_reading = True
         self.is_told = False
         self.has_offended = False

@@ -183,9 +183,9 @@ class Ending:
         """A bug of ours: nothing can go on."""
         self.tell_both(Code.INTERNAL, Reason.INTERNAL_ERROR, Reason.INTERNAL_ERROR)
 
-    def stalled(self) -> None:
-        """An end has not kept up for too long."""
-        self.cut("client-stalled" if self._session.client.is_stalled else "upstream-stalled")
+    def stalled(self, end: End) -> None:
+        """`end` has not kept up for too long."""
+        self.cut("client-stalled" if end.is_client else "upstream-stalled")
 
     def cut(self, cause: str) -> None:
         """End now: both are reset."""

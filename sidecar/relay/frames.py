@@ -110,6 +110,11 @@ class Frames:
         self.close_bytes = 0
 
     @property
+    def under_way(self) -> int:
+        """Octets that are still to come of a payload of which a part went on."""
+        return self._left
+
+    @property
     def at_boundary(self) -> bool:
         """Whether what went on ends with a frame."""
         return not self._left

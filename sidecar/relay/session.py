@@ -119,8 +119,10 @@ class Session:
 
     def begin(self) -> None:
         """Take both connections over, and what came on them already."""
-        self.client.begin()
-        self.upstream.begin()
+        for end in (self.client, self.upstream):
+            end.begin()
+            if end.is_stalled:
+                self.alarms.expect_progress(end)
         self.flow()
         # The upstream's first: what it said, it said before it knew anything of the client's.
         for end, handed in (
@@ -150,17 +152,24 @@ class Session:
                 return
             if end.joiner is not None:
                 wholes = end.joiner.feed(octets)
-                if end.has_offended or (end.is_client and self.is_too_fast()):
+                if end.has_offended:
+                    return
+                if self._limit and end.is_client and self._is_too_fast():
+                    self._stop_talker()
                     return
                 if self.reader is not None:
                     self.reader.read(end, wholes)
                     self._tell_budget()
                 return
             frames = end.frames
+            under_way = frames.under_way
             passed = frames.feed(octets)
             if end.has_offended:
                 return
-            if self._limit and end.is_client and self.is_too_fast():
+            if self._limit and end.is_client and self._is_too_fast():
+                # Nothing of this read but the end of the frame under way: ours can only follow it.
+                end.other.write(passed[:under_way])
+                self._stop_talker()
                 return
             if passed:
                 if frames.close_code is None:
@@ -177,18 +186,19 @@ class Session:
         elif state is ENDING:
             self.ending.drop(end, octets)
 
-    def is_too_fast(self) -> bool:
+    def _is_too_fast(self) -> bool:
         """Whether the client has just exceeded its rate; the clock is rarely asked."""
         frames = self.client.frames
         counted = frames.messages + frames.extras
-        if not self._limit or counted - self._rated <= self._limit:
+        if counted - self._rated <= self._limit:
             return False
         now = self._relay.now()
         is_exceeded = now - self._rated_at < _RATE_SECONDS
         self._rated, self._rated_at = counted, now
-        if is_exceeded:
-            self.ending.violated(self.client, Violation(Code.POLICY, "too many messages"))
         return is_exceeded
+
+    def _stop_talker(self) -> None:
+        self.ending.violated(self.client, Violation(Code.POLICY, "too many messages"))
 
     def stalled(self, end: End) -> None:
         """`end` does not keep up: the other is not read meanwhile.
@@ -198,13 +208,12 @@ class Session:
         end.other.read_on(False)
         if end.joiner is not None:
             end.read_on(False)
-        self.alarms.expect_progress()
+        self.alarms.expect_progress(end)
         self._tell_budget()
 
-    def flows(self, _end: End) -> None:
+    def flows(self, end: End) -> None:
         """It does again."""
-        if not self.client.is_stalled and not self.upstream.is_stalled:
-            self.alarms.progressed()
+        self.alarms.progressed(end)
         self.flow()
         self._tell_budget()
 

@@ -204,7 +204,9 @@ class Stage:
         self.relay.now = lambda: self.clock  # type: ignore[misc] # the clock of the test
         self.client, self.upstream = FakeTransport(), FakeTransport()
 
-    async def opened(self, early: bytes = b"", said: bytes = b"") -> Self:
+    async def opened(
+        self, early: bytes = b"", said: bytes = b"", *, is_stalled: bool = False
+    ) -> Self:
         """Shake hands."""
         verdict = await self.decides.settle(cast("Asker", Exchange(self.head, None)))
         assert isinstance(verdict, Permit), verdict
@@ -220,7 +222,7 @@ class Stage:
         self.relay.begin(
             self.exchange,
             answer,
-            Handed(self.client, early, self._gone),
+            Handed(self.client, early, self._gone, is_stalled),
             Handed(self.upstream, said, self._gone),
         )
         [self.session] = self.relay._sessions

@@ -215,3 +215,55 @@ async def test_half_closed_behind_a_close_frame_is_proper() -> None:
     assert not stage.client.protocol.eof_received()
     assert not stage.session.is_over
     assert stage.upstream.ending == ""
+
+
+# -- What the other does makes no difference -------------------------------------------------
+
+
+async def test_who_does_not_read_is_not_waited_for_because_the_other_pauses_too() -> None:
+    stage = await Stage({"ping_seconds": 0}).opened()
+    stage.client.protocol.pause_writing()
+    for _ in range(2):
+        stage.forward(12)
+        stage.upstream.protocol.pause_writing()
+        stage.forward(1)
+        stage.upstream.protocol.resume_writing()
+    assert stage.client.ending == ""
+    stage.forward(5)
+    assert stage.client.ending == "reset"
+
+
+async def test_who_paused_first_and_reads_on_is_not_blamed_for_the_other() -> None:
+    stage = await Stage({"ping_seconds": 0}).opened()
+    stage.client.protocol.pause_writing()
+    stage.forward(20)
+    stage.upstream.protocol.pause_writing()
+    stage.client.protocol.resume_writing()
+    stage.forward(20)
+    assert stage.client.ending == ""
+    stage.upstream.protocol.resume_writing()
+    stage.forward(20)
+    assert stage.client.ending == ""
+
+
+async def test_who_was_slow_before_the_handshake_ended_has_no_longer() -> None:
+    stage = Stage({"ping_seconds": 0})
+    await stage.opened(is_stalled=True)
+    stage.forward(31)
+    assert stage.client.ending == "reset"
+
+
+async def test_a_frame_under_way_is_ended_before_ours() -> None:
+    stage = await Stage({"messages_per_second": 1}).opened()
+    large = frame(TEXT, b"pay 100 to bob, not 9")
+    stage.client.feed(large[:-5])
+    stage.client.feed(large[-5:] + frame(TEXT) * 11)
+    told = stage.upstream.take()
+    assert told.startswith(large)
+    assert unmasked(told.removeprefix(large))[1] == closing(1008, b"too many messages")
+
+
+async def test_a_frame_that_goes_on_leaves_no_place_for_ours() -> None:
+    stage = await Stage({"messages_per_second": 1}).opened()
+    stage.client.feed(frame(TEXT) * 11 + frame(TEXT, b"x" * 300)[:100])
+    assert (stage.upstream.take(), stage.upstream.ending) == (b"", "reset")
