@@ -15,6 +15,7 @@ import msgspec
 
 from sidecar.clock import NEVER, Sweeper
 from sidecar.forward.connection import UpstreamConnection
+from sidecar.forward.deadline import Deadline
 from sidecar.forward.fuse import Fuse
 from sidecar.limit.breaker import State
 from sidecar.model.reason import Reason
@@ -298,7 +299,7 @@ class UpstreamPool:
         failure: Reason | None = None
         connection: UpstreamConnection | None = None
         try:
-            async with asyncio.timeout(self.settings.connect_seconds):
+            async with Deadline(self.settings.connect_seconds):
                 connection = await self._connect(lambda: UpstreamConnection(self))
         except TimeoutError:
             failure = Reason.UPSTREAM_TIMEOUT
