@@ -105,6 +105,29 @@ def _is_deeper(value: Any, depth: int) -> bool:
     return True
 
 
+def outgrows(value: Any, depth: int, most: int) -> bool:
+    """Whether a value that Python made is too deep, too large, or contains itself. No recursion.
+
+    Args:
+        value: anything; what is no dictionary, list or tuple has nothing in it.
+        depth: how deeply these may be nested.
+        most: values in it, counted as often as they are referred to.
+    """
+    level = [value]
+    for _ in range(depth):
+        following: list[Any] = []
+        for each in level:
+            if isinstance(each, dict | list | tuple):
+                most -= len(each)
+                if most < 0:
+                    return True
+                following += each.values() if isinstance(each, dict) else each
+        level = [each for each in following if isinstance(each, dict | list | tuple)]
+        if not level:
+            return False
+    return True
+
+
 def _refuse_lone_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode("utf-8")

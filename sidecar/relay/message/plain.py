@@ -11,12 +11,16 @@ from typing import Any, Final
 
 from sidecar.relay.gate import Close, Direction, Drop, Kind
 from sidecar.relay.message.call import Call, Calls, Refusals, close_unreadable, first_of, text
-from sidecar.relay.message.document import read_document
+from sidecar.relay.message.document import outgrows, read_document
 from sidecar.relay.message.pointer import MISSING, Pointer, Unclear
 from sidecar.relay.message.refusal import WORDS, Refusal, UnreadableError
 
 # Direction (``client`` or ``server``), whether the message is text, its payload -> its calls.
 Hook = Callable[[str, bool, bytes], Iterable[Call]]
+
+# Values in the fields of a message's calls; more where it has more octets. A format with references
+# (YAML) makes millions of values out of a few octets.
+_MOST_VALUES: Final = 65_536
 
 PLACEHOLDERS: Final = ("{id}", "{type}", "{code}", "{message}")
 # What looks like one, and what stands for itself as it is not the whole string.
@@ -176,14 +180,17 @@ class HookReader(_Answering):
         hook: the function.
         error: the error message; None for none.
         most: most calls of one message.
+        depth: how deeply what stands in the fields of a call may be nested: a schema with a
+            reference to itself follows it on the stack, which ends.
     """
 
-    __slots__ = ("_hook", "_most")
+    __slots__ = ("_depth", "_hook", "_most")
 
-    def __init__(self, hook: Hook, error: ErrorTemplate | None, most: int) -> None:
+    def __init__(self, hook: Hook, error: ErrorTemplate | None, most: int, depth: int) -> None:
         super().__init__(error)
         self._hook = hook
         self._most = most
+        self._depth = depth
 
     def read(self, direction: Direction, kind: Kind, payload: bytes) -> Calls:
         """The calls that the hook finds."""
@@ -200,6 +207,9 @@ class HookReader(_Answering):
         calls = [call for call in found if isinstance(call, Call) and _is_sound(call)]
         if len(calls) != len(found) or len(found) > self._most:
             raise UnreadableError("not the calls of a hook", refusal=Refusal.INTERNAL_ERROR)
+        most = max(_MOST_VALUES, len(payload))
+        if outgrows([call.fields for call in calls], 1 + self._depth, most + len(calls)):
+            raise UnreadableError(f"fields nested more than {self._depth} deep, or too many values")
         return calls
 
 

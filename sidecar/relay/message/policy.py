@@ -63,7 +63,7 @@ class MessagePolicy:
         if settings.protocol == GRAPHQL:
             return GraphqlReader(settings.depth, follows=self.follows)
         if self.hook is not None:
-            return HookReader(self.hook, self.error, settings.items)
+            return HookReader(self.hook, self.error, settings.items, settings.depth)
         return PlainReader(
             Pointer(settings.type_pointer),
             None if settings.topic_pointer is None else Pointer(settings.topic_pointer),

@@ -76,7 +76,7 @@ class Messages(Settings, frozen=True):
     unknown_from_server: Literal["refuse", "allow"] = "refuse"
     # Reading holds everybody up for a moment: a usual message 10 us, the worst of 64 KiB 5 ms.
     longest_bytes: Annotated[int, Meta(ge=125)] = 65_536
-    # Objects and arrays within each other; protocols in use stay below ten.
+    # Objects and arrays within each other, hooks' too; protocols in use stay below ten.
     depth: Annotated[int, Meta(ge=1, le=128)] = 32
     # Calls of a JSON-RPC batch or a hook, headers of a STOMP frame.
     items: Annotated[int, Meta(ge=1, le=1000)] = 50
