@@ -352,7 +352,9 @@ class Downstream(Kept):
             self._due = body_due(self._due, size, now, server.limits, server.deadlines)
         self._arm()
         exchange.feed(payload, ended=body.ended)
-        if body.is_behind or not self._reading:
+        if self._exchange is not exchange:
+            pass  # ended within: whether more is read is up to what came after it
+        elif body.is_behind or not self._reading:
             self._pause()
             asyncio.get_running_loop().call_soon(self._continue_body)
         elif self._half_closed and not body.ended:

@@ -144,6 +144,29 @@ async def test_a_large_upload_fills_no_memory_meanwhile(is_released: bool) -> No
         assert upstream.octets.count(b"x") == 600 * 0x8000
 
 
+class Ending(Guard):
+    """Refuses as soon as it is asked."""
+
+    def may_pass(self) -> bool:
+        self._exchange.break_off(Denial(Reason.SESSION_REVOKED))
+        return False
+
+
+async def test_who_is_refused_while_it_uploads_is_read_on_until_it_has_seen_why() -> None:
+    """In chunks so small that they are read in several turns: the first of them ends it all."""
+    upstream = Uploaded()
+    async with guarded(upstream, UPLOAD) as (plane, client, exchange):
+        await plane.until(lambda: b"one" in upstream.octets)
+        exchange.guard_by(Ending(exchange))
+        [downstream] = plane.server._downstreams
+        client.writer.write(b"1\r\na\r\n" * 60_000)
+        assert (await client.response()).status == 401
+        await plane.until(lambda: downstream._drained > 0)
+        client.writer.write_eof()
+        # Not reset: the rest was taken, and then both ends were closed.
+        assert await client.reader.read() == b""
+
+
 async def test_who_still_waits_is_refused() -> None:
     asked, gone = asyncio.Event(), asyncio.Event()
 
