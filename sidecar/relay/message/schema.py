@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.pointer import MISSING, UNCLEAR, Pointer
-from sidecar.relay.message.schema_checks import SchemaProblem, pointer_of, wrong_with_schema
+from sidecar.relay.message.schema_checks import SchemaProblem, wrong_with_schema
+from sidecar.relay.message.schema_places import pointer_of
 from sidecar.settings.problem import nearest
 
 if TYPE_CHECKING:

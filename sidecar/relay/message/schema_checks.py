@@ -8,10 +8,9 @@ Ajv does in strict mode), and so is whatever leads out of the document: it is al
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from sidecar.relay.message.schema_circles import circle_in
+from sidecar.relay.message.schema_places import SchemaPlace, decoded, pointer_of
 from sidecar.settings.problem import nearest
-
-# Keys and indexes below the schema.
-SchemaPlace = tuple[str | int, ...]
 
 
 class SchemaProblem(NamedTuple):
@@ -95,13 +94,13 @@ def wrong_with_schema(schema: Mapping[str, Any]) -> Iterator[SchemaProblem]:
         return
     if not schema.keys() & _ABOUT_EVERYTHING:
         yield SchemaProblem((), "say `type: object`, or which: without it other values pass")
-    places: set[str] = set()
+    schemas: dict[str, tuple[SchemaPlace, Mapping[str, Any]]] = {}
     references: list[tuple[SchemaPlace, str]] = []
     # A stack, not recursion: nobody has bounded how deep a file is.
     left: list[tuple[SchemaPlace, Mapping[str, Any]]] = [((), schema)]
     while left:
         place, each = left.pop()
-        places.add(pointer_of(place))
+        schemas[pointer_of(place)] = place, each
         yield from _wrong_with_one(each, keywords, place)
         references += [
             ((*place, keyword), each[keyword])
@@ -110,8 +109,12 @@ def wrong_with_schema(schema: Mapping[str, Any]) -> Iterator[SchemaProblem]:
         ]
         left += _below(each, place)
     for place, target in references:
-        if target.startswith("#/") and _decoded(target[1:]) not in places:
+        if target.startswith("#/") and decoded(target[1:]) not in schemas:
             yield SchemaProblem(place, "no schema stands there in this document")
+    circle = circle_in({at: each for at, (_, each) in schemas.items()})
+    if circle is not None:
+        message = "asks nothing: its references lead back to it, not into the value"
+        yield SchemaProblem(schemas[circle][0], message)
 
 
 def keywords_of(schema: Mapping[str, Any]) -> frozenset[str] | None:
@@ -158,22 +161,3 @@ def _below(
             for name, each in value.items():
                 if isinstance(each, dict):
                     yield (*here, name), each
-
-
-def pointer_of(place: SchemaPlace) -> str:
-    """The JSON pointer to a place (RFC 6901)."""
-    return "".join("/" + str(each).replace("~", "~0").replace("/", "~1") for each in place)
-
-
-def _decoded(fragment: str) -> str:
-    """A fragment without its percent-encoding (RFC 6901 section 6); as it is where that is none."""
-    if "%" not in fragment:
-        return fragment
-    pieces = fragment.split("%")
-    try:
-        octets = pieces[0].encode() + b"".join(
-            bytes((int(each[:2], 16),)) + each[2:].encode() for each in pieces[1:]
-        )
-        return octets.decode()
-    except ValueError:
-        return fragment

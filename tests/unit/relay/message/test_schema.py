@@ -133,18 +133,6 @@ def test_what_only_backtracking_engines_know_is_refused(pattern: str, where: str
     assert "linear time" in message
 
 
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"$ref": "#"},
-        {"allOf": [{"$ref": "#"}]},
-        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
-    ],
-)
-def test_references_in_a_circle_end(schema: dict[str, Any]) -> None:
-    assert accepts(schema, {"a": 1})
-
-
 def test_many_items_are_compared_in_time() -> None:
     assert accepts({"type": "array", "uniqueItems": True}, [[each] for each in range(LONG // 4)])
 

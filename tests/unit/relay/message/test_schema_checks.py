@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.relay.message.schema_checks import DEFAULT, pointer_of, wrong_with_schema
+from sidecar.relay.message.schema_checks import DEFAULT, wrong_with_schema
+from sidecar.relay.message.schema_places import pointer_of
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 OBJECT: dict[str, Any] = {"type": "object"}
@@ -29,6 +30,7 @@ def places(schema: dict[str, Any]) -> dict[str, str]:
         {**OBJECT, "properties": {"a": True}, "additionalProperties": False},
         # What it says there is the meta-schema's to complain about.
         {**OBJECT, "properties": 7, "allOf": {}, "$ref": 3},
+        {**OBJECT, "not": 7, "dependentSchemas": [], "$anchor": 7},
     ],
 )
 def test_a_sound_schema(schema: dict[str, Any]) -> None:
