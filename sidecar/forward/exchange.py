@@ -264,9 +264,16 @@ class Exchange:
         self._is_stalled = True
         if self._connection is not None:
             self._connection.pause()
+            if self._pool is not None:
+                self._pool.stalls.begin(self)
+
+    def lags(self) -> bool:
+        """Whether its client takes next to nothing of the answer."""
+        return self._client.lags()
 
     def client_resumed(self) -> None:
         """The client reads again."""
+        self._end_stall()
         self._is_stalled = False
         if self._connection is not None and not self._is_halted:
             self._connection.resume()
@@ -385,6 +392,7 @@ class Exchange:
             self.client_lost()
             return
         self._connection = None
+        self._end_stall()
         upstream = connection.hand_over(octets)
         self.status = answer.status
         if self.asked:
@@ -433,6 +441,8 @@ class Exchange:
         """A part of the response's body; `ended` with the last."""
         if ended:
             self._connection = None
+            if self._is_stalled:
+                self._end_stall()
         if self.is_over or (
             self._guard is not None and not self._guard.admits(payload, ended=ended)
         ):
@@ -484,8 +494,14 @@ class Exchange:
     def _drop_connection(self) -> None:
         connection = self._connection
         self._connection = None
+        self._end_stall()
         if connection is not None:
             connection.discard()
+
+    def _end_stall(self) -> None:
+        """No connection of the upstream is held for a client that does not keep up."""
+        if self._is_stalled and self._pool is not None:
+            self._pool.stalls.end(self)
 
     def _leave_pool(self) -> None:
         if self._pool is not None:

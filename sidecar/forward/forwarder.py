@@ -39,6 +39,9 @@ class Client(Protocol):
     def hand_over(self) -> Handed | None:
         """Give the connection away, for it is no longer HTTP; None where it is gone."""
 
+    def lags(self) -> bool:
+        """Whether it took next to nothing since the last question, or since it paused."""
+
 
 class Guard(Protocol):
     """Who is asked about an exchange that lasts (`relay.streams`)."""

@@ -1,7 +1,8 @@
 """Connections to one upstream: the last used is used first, waiting is bounded.
 
 Requests that still wait for their client's body get a share of the connections, so that a complete
-one finds a place however many clients upload slowly (PROMISES 19).
+one finds a place however many clients upload slowly (PROMISES 19). So do those whose clients do not
+read their answers (`forward.stalls`).
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from sidecar.clock import NEVER, Sweeper
 from sidecar.forward.connection import UpstreamConnection
 from sidecar.forward.deadline import Deadline
 from sidecar.forward.fuse import Fuse
+from sidecar.forward.stalls import Stalls
 from sidecar.limit.breaker import State
 from sidecar.model.reason import Reason
 from sidecar.parse.response import ResponseReader
@@ -84,6 +86,9 @@ class UpstreamPool:
         connect: makes a connection; raises OSError or TimeoutError.
         sweeper: looks at the deadlines of its connections.
         fuse: keeps requests from an upstream that fails; None where nothing does.
+
+    Attributes:
+        stalls: exchanges that hold a connection for clients that do not keep up.
     """
 
     def __init__(
@@ -111,6 +116,7 @@ class UpstreamPool:
         # Incomplete requests that have a connection or are next to have one; those without a place.
         self._uploads: set[Exchange] = set()
         self._parked: dict[Exchange, Waiting] = {}
+        self.stalls: Final = Stalls(settings, self.now, sweeper, self._queue)
         self._most_uploads: Final = max(1, int(settings.connections * _UPLOAD_SHARE))
 
     @property
@@ -151,6 +157,7 @@ class UpstreamPool:
             self._open(exchange)
         elif len(self._queue) < self.settings.queue:
             self._queue.append(self._waiting(exchange))
+            self.stalls.make_room()
         else:
             exchange.fail(Reason.OVERLOADED)
 
@@ -182,6 +189,7 @@ class UpstreamPool:
             self._queue.append(self._parked.pop(parked))
         if self._queue:
             self._loop.call_soon(self._hand_over)
+            self.stalls.make_room()
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """A connection whose exchange ended cleanly rests, until the next one takes it.
@@ -278,6 +286,7 @@ class UpstreamPool:
 
     async def close(self) -> None:
         """End all connections, those in use too."""
+        self.stalls.close()
         for task in list(self._connecting):
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)

@@ -134,6 +134,8 @@ class Downstream(Kept):
 
     def resume_writing(self) -> None:
         """asyncio: it does again."""
+        # Before more is written: what it took until now counts, and so does the time.
+        self._makes_progress()
         self._is_stalled = False
         self._arm()
         self._tell_budget()

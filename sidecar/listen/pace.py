@@ -44,29 +44,37 @@ class Patience:
     it. A kernel that is full says nothing before a large part of it is free again: on Linux about
     128 KiB at first, and more where it has grown its buffer, so that an application that reads a
     kilobyte each second is silent for minutes. Hence the credit for that much in the beginning, and
-    for up to 1 MiB where so much was taken; whoever reads nothing has spent it once.
+    for up to 1 MiB where so much was taken. What is spent is spent for the whole connection: only
+    octets earn more.
 
     Args:
         rate: the slowest, in octets per second.
         least_seconds: what there is in the beginning at least.
     """
 
-    __slots__ = ("_least", "_looked_at", "_most", "_rate", "_seconds", "_taken")
+    __slots__ = (
+        "_asked_at", "_looked_at", "_most", "_rate", "_seconds", "_taken", "_taken_when_asked",
+    )  # fmt: skip
 
     def __init__(self, rate: float, least_seconds: float) -> None:
         self._rate = rate
-        self._least = max(least_seconds, _STEP_BYTES / rate)
         self._most = max(least_seconds, _LARGEST_STEP_BYTES / rate)
-        self._seconds = 0.0
-        self._taken = 0
+        self._seconds = max(least_seconds, _STEP_BYTES / rate)
+        self._taken: int | None = None
         self._looked_at = 0.0
+        self._asked_at = 0.0
+        self._taken_when_asked = 0
 
     def begin(self, taken: int, now: float) -> None:
         """It does not keep up, from `now` on, having taken so many octets (`taken`)."""
-        # What went by before took no time of ours, but shows how much its kernel may hold.
-        self._earn(taken)
-        self._seconds = max(self._seconds, self._least)
-        self._looked_at = now
+        if self._taken is None:
+            # What went by before took no time of ours, but shows how much its kernel may hold.
+            self._seconds = min(max(self._seconds, taken / self._rate), self._most)
+            self._taken = taken
+        else:
+            self._earn(taken)
+        self._looked_at = self._asked_at = now
+        self._taken_when_asked = taken
 
     def lasts(self, taken: int, now: float) -> bool:
         """Whether it is still waited for at `now`, having taken so many octets."""
@@ -75,13 +83,23 @@ class Patience:
         self._earn(taken)
         return self._seconds > 0
 
+    def lags(self, taken: int, now: float) -> bool:
+        """Whether it was slower than the slowest rate since it was asked last, or stopped.
+
+        Nothing is spent or earned: this is for when others wait for what it holds.
+        """
+        took, seconds = taken - self._taken_when_asked, now - self._asked_at
+        self._asked_at, self._taken_when_asked = now, taken
+        return took < seconds * self._rate
+
     @property
     def until(self) -> float:
         """The instant when it is over unless more is taken."""
         return self._looked_at + self._seconds
 
     def _earn(self, taken: int) -> None:
-        earned = max(0, taken - self._taken) / self._rate
+        before = taken if self._taken is None else self._taken
+        earned = max(0, taken - before) / self._rate
         self._seconds = min(self._seconds + earned, self._most)
         self._taken = taken
 

@@ -63,6 +63,12 @@ class Wire(asyncio.Protocol):
             return True
         return self._patience.lasts(taken(self._transport), self._server.now())
 
+    def lags(self) -> bool:
+        """Whether the client took next to nothing since the last question, or since it paused."""
+        if self._patience is None or self._transport is None:
+            return False
+        return self._patience.lags(taken(self._transport), self._server.now())
+
     @property
     def _look_due(self) -> float:
         """When to look at that again: not only at the end, as what is earned early is capped."""

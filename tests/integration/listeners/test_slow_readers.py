@@ -3,15 +3,16 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.listen.downstream import Downstream
 from sidecar.settings.address import UnixAddress
-from sidecar.settings.schema import Limits, Listen, Tls
+from sidecar.settings.schema import Limits, Listen, Tls, Upstream
 from tests.certificates import Authority
 from tests.plane import ANYWHERE, Plane, ScriptedUpstream, read_request, request, running_plane
 from tests.tls_clients import TlsSocket, trusting
@@ -122,6 +123,16 @@ async def test_who_reads_faster_than_the_slowest_is_served_for_ever(
         assert reader.is_served
 
 
+@pytest.mark.parametrize("kind", ["unix", "tls-unix"])
+async def test_what_a_client_took_before_it_was_sent_more_counts(
+    kind: str, tls: Tls, authority: Authority, tmp_path: Path
+) -> None:
+    async with reading(kind, tls, authority, tmp_path) as reader:
+        await reader.stalled()
+        await reader.seconds(12_000, octets=250)
+        assert reader.is_served, "a little faster than the slowest, so that nothing may be lost"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_who_reads_nothing_is_reset_within_a_bound(
     kind: str, tls: Tls, authority: Authority, tmp_path: Path
@@ -154,3 +165,48 @@ async def test_no_rate_is_no_bound(
         await reader.stalled()
         await reader.seconds(100_000, octets=0)
         assert reader.is_served
+
+
+@asynccontextmanager
+async def deaf(count: int, **settings: Any) -> AsyncIterator[tuple[Plane, list[Downstream]]]:
+    """So many clients that read nothing of an endless answer, and an upstream of two places."""
+    async with (
+        ScriptedUpstream(endless) as upstream,
+        running_plane(
+            upstream.url,
+            listen=Listen(limits=Limits(slowest_download_bytes_per_second=240)),
+            upstream=Upstream(url=upstream.url, connections=2, **settings),
+        ) as plane,
+    ):
+        with ExitStack() as stack:
+            for _ in range(count):
+                client = stack.enter_context(socket_of("tcp"))
+                client.connect(("127.0.0.1", plane.port))
+                client.sendall(request("/"))
+            await plane.until(
+                lambda: [each._is_stalled for each in plane.server._downstreams] == [True] * count
+            )
+            yield plane, list(plane.server._downstreams)
+
+
+async def first_octets(plane: Plane) -> bytes:
+    """What one more client gets."""
+    loop = asyncio.get_running_loop()
+    with socket_of("tcp") as sock:
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", plane.port))
+        await loop.sock_sendall(sock, request("/"))
+        return await loop.sock_recv(sock, 13)
+
+
+async def test_who_reads_nothing_gives_way_to_who_waits_for_the_upstream() -> None:
+    async with deaf(2, queue_seconds=3.0) as (plane, stalled):
+        assert await first_octets(plane) == b"HTTP/1.1 200 "
+        left = [each for each in stalled if each in plane.server._downstreams]
+        assert len(left) == 1, "no more than had to"
+
+
+async def test_who_reads_nothing_is_waited_for_where_the_upstream_has_room() -> None:
+    async with deaf(1, queue_seconds=0.01) as (plane, stalled):
+        assert await first_octets(plane) == b"HTTP/1.1 200 "
+        assert stalled[0] in plane.server._downstreams

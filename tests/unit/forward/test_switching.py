@@ -40,6 +40,7 @@ def test_a_bug_behind_a_101_ends_both(breaks: str) -> None:
         ended=broken if breaks == "ended" else fine,
     )
     exchange: Any = Exchange.__new__(Exchange)
+    exchange._is_stalled = False
     exchange._forwarder = forwarder
     exchange._client = SimpleNamespace(hand_over=lambda: Handed(_any(client), b"", fine))
     exchange._connection = SimpleNamespace(hand_over=lambda _: Handed(_any(upstream), b"", fine))

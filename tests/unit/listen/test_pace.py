@@ -90,14 +90,38 @@ def test_a_reader_below_the_rate_is_not() -> None:
     assert waited(*[9_000] * 10_000, pause=100) < 15_000
 
 
-def test_a_new_stall_begins_with_what_is_left_or_the_least() -> None:
+def test_a_new_stall_begins_with_what_is_left() -> None:
     patient = Patience(100, 30.0)
     patient.begin(0, 0.0)
     assert patient.lasts(0, 1000.0)
     patient.begin(1000, 5000.0)
-    assert patient.until == 5000 + STEP / 100
+    assert patient.until == 5000 + STEP / 100 - 1000 + 10
     patient.begin(MOST, 9000.0)
     assert patient.until > 9000 + STEP / 100
+
+
+def test_pausing_again_and_again_does_not_earn_more_than_what_is_taken() -> None:
+    patient = Patience(240, 30.0)
+    took, now = 0, 0.0
+    patient.begin(took, now)
+    # What a transport lets go of between two pauses, as late as can be: 91 octets a second.
+    for _ in range(10):
+        now, took = now + 541, took + 49_152
+        if not patient.lasts(took, now):
+            break
+        patient.begin(took, now)
+    assert now == 2 * 541
+
+
+def test_who_lags_took_less_than_the_rate_since_the_last_question() -> None:
+    patient = Patience(100, 30.0)
+    patient.begin(5000, 10.0)
+    assert not patient.lags(5500, 15.0)
+    assert patient.lags(5999, 20.0)
+    assert patient.lags(5999, 25.0)
+    assert not patient.lags(6499, 30.0)
+    patient.begin(7000, 100.0)
+    assert patient.lags(7000, 100.5)
 
 
 def test_what_is_less_than_before_earns_nothing() -> None:
