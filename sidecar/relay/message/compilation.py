@@ -20,8 +20,9 @@ from sidecar.relay.message.rule_checks import (
     wrong_with_stomp,
 )
 from sidecar.relay.message.rules import Rule, RuleSet
-from sidecar.relay.message.schema import MessageSchema, SchemaError
+from sidecar.relay.message.schema import MessageSchema
 from sidecar.relay.message.schema_subject import subject_of
+from sidecar.relay.message.schema_validator import SchemaError
 from sidecar.relay.message.stomp import is_header_name
 from sidecar.route.template import TemplateError, check_resource
 from sidecar.settings.problem import nearest

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.relay.message import schema as module
+from sidecar.relay.message import schema_validator as module
 from sidecar.relay.message.call import Call
 from sidecar.relay.message.pointer import MISSING, Pointer
 from sidecar.relay.message.refusal import UnreadableError
-from sidecar.relay.message.schema import ABSENT, MessageSchema, SchemaError
+from sidecar.relay.message.schema import MessageSchema
 from sidecar.relay.message.schema_checks import DRAFTS
+from sidecar.relay.message.schema_validator import ABSENT, SchemaError
 
 WHOLE = Pointer("")
 # As long as messages may be by default.
@@ -110,6 +111,22 @@ def test_faults_have_a_place_and_a_keyword_and_no_value() -> None:
     assert "secret" not in "".join(found)
 
 
+def test_what_is_as_it_should_be_has_no_faults() -> None:
+    assert faults({"type": "object"}, {"a": 1}) == ()
+
+
+def test_what_cannot_be_told_in_time_is_not_told() -> None:
+    """Each level doubles what there is to tell: two to the power of thirty-one."""
+    deeper = {"properties": {"a": {"$ref": "#"}}}
+    schema = {"type": "object", "oneOf": [deeper | {"required": ["x"]}, deeper]}
+    value: Any = {"a": 1}
+    for _ in range(30):
+        value = {"a": value}
+    assert faults(schema, {"part": value}, "/part") == (
+        "/part: where in it would take too long to tell",
+    )
+
+
 def test_faults_are_few() -> None:
     assert len(faults({"type": "array", "items": {"type": "integer"}}, ["x"] * 100)) == 5
 
@@ -171,7 +188,7 @@ def test_nothing_is_fetched(tmp_path: Path) -> None:
             assert "this document only" in message
             # Nor would the library, if that check were not there.
             with pytest.raises(SchemaError):
-                module._compiled({"$ref": target})
+                module.validator_of({"$ref": target})
         with pytest.raises(BlockingIOError):
             server.accept()
 
