@@ -148,7 +148,10 @@ class Traces:
         if journal is None or not session.trace:
             return
         # The handshake's sample is the connection's; and refused messages are refusals.
-        is_kept = self._keeps(session.trace, session.denial, 0, 1, ended, pays=True)
+        why = self._propagation.occasion(
+            session.head, session.trace, is_trusted=session.peer.is_trusted
+        )
+        is_kept = self._keeps(session.trace, session.denial, 0, 1, ended, pays=why)
         if not is_kept and not (journal.refused and self._may_keep(Occasion.REFUSAL, 1, ended)):
             return
         shown = record or record_of_close(session, wall(), ended - session.started)
@@ -173,10 +176,10 @@ class Traces:
         spans: int,
         now: float,
         *,
-        pays: bool = False,
+        pays: Occasion | None = None,
     ) -> bool:
-        """Whether it is of the sample, which is paid for unless it `pays` now, or always kept."""
-        if trace[-1] & 1 and (not pays or self._budget.take(spans, Occasion.RATIO, now)):
+        """Whether it is of the sample, or always kept; the sample is paid for unless it `pays`."""
+        if trace[-1] & 1 and (pays is None or self._budget.take(spans, pays, now)):
             return True
         if status >= 500 or (denial is not None and denial.status >= 500):
             return self._may_keep(Occasion.FAULT, spans, now)

@@ -74,6 +74,27 @@ class Propagation:
             return 0
         return int(given[36:52], 16)
 
+    def occasion(self, head: RequestHead, traceparent: bytes, *, is_trusted: bool) -> Occasion:
+        """Why a trace is recorded that the ratio or a trusted flag picked, as at its beginning.
+
+        Args:
+            head: of the request that began or continued it.
+            traceparent: that its upstream got.
+            is_trusted: as of `begin`.
+        """
+        if not self._keeps or not continues(traceparent, head):
+            return Occasion.RATIO
+        return self._occasion(traceparent, is_trusted=is_trusted)
+
+    def _occasion(self, given: bytes, *, is_trusted: bool) -> Occasion:
+        """The same of a trace whose id is the caller's."""
+        if not is_trusted:
+            return Occasion.CHOSEN
+        return Occasion.RATIO if self._picks(given) else Occasion.ASKED
+
+    def _picks(self, given: bytes) -> bool:
+        return int(given[19:35], 16) < self._bound
+
     def _continue(self, given: bytes, *, is_trusted: bool, spans: int) -> bytes:
         if self._budget is None:
             return given
@@ -83,13 +104,10 @@ class Propagation:
         return b"00-%b-%016x-0%d" % (given[3:35], self._draw(64) or 1, flags)
 
     def _is_recorded(self, given: bytes, *, is_trusted: bool, spans: int) -> bool:
-        is_picked = int(given[19:35], 16) < self._bound
-        if not is_trusted:
-            return is_picked and self._may_keep(spans, Occasion.CHOSEN)
-        if not is_sampled(given):
-            # Whoever began it does not record it: ours would be a piece without a whole.
+        # Where a trusted caller does not record it, ours would be a piece without a whole.
+        if not (is_sampled(given) if is_trusted else self._picks(given)):
             return False
-        return self._may_keep(spans, Occasion.RATIO if is_picked else Occasion.ASKED)
+        return self._may_keep(spans, self._occasion(given, is_trusted=is_trusted))
 
     def _may_keep(self, spans: int, occasion: Occasion) -> bool:
         return self._budget is not None and self._budget.take(spans, occasion, stopwatch())

@@ -208,6 +208,25 @@ class TestWebSocket:
         kept = [bool(world.closed(Exchange(trace=SAMPLED, journal=Journal()))) for _ in range(20)]
         assert kept == [True] * 8 + [False] * 12
 
+    @pytest.mark.parametrize(
+        ("is_trusted", "ratio", "kept"),
+        # A stranger's id; a trusted proxy's, that the ratio picks; its flag alone.
+        [(False, 1.0, 5), (True, 1.0, 10), (True, 0.0, 7)],
+    )
+    def test_it_is_paid_for_as_what_its_trace_was_begun_for(
+        self, *, is_trusted: bool, ratio: float, kept: int
+    ) -> None:
+        world = World(spans_per_second=10, ratio=ratio)
+        asking = head()
+        asking.set_fields([(b"traceparent", SAMPLED)])
+        peer = Peer("192.0.2.1", "http", is_trusted=is_trusted)
+        sessions = [
+            Exchange(trace=SAMPLED, journal=Journal(), head=asking, peer=peer) for _ in range(20)
+        ]
+        assert sum(bool(world.closed(each)) for each in sessions) == kept
+        ours = Exchange(trace=SAMPLED.replace(b"0af", b"1af"), journal=Journal(), head=asking)
+        assert sum(bool(world.closed(ours)) for _ in range(20)) == 10 - kept
+
     def test_without_a_journal_nothing_is_kept(self) -> None:
         assert World().closed(Exchange(trace=SAMPLED)) == []
         assert World().closed(Exchange(trace=b"", journal=Journal())) == []
