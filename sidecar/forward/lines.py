@@ -8,10 +8,14 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from operator import itemgetter
 from typing import Final, TypeVar
 
+from sidecar.cache.memo import Memo
 from sidecar.model.head import FieldNames
 
-# About 2 KB each. Where clients send names at random, all are made again now and then.
-_MOST_REMEMBERED: Final = 1024
+# Of each memo. An entry counts with the names that it holds, though others may hold the same: 3 to
+# 6 KB for heads in use. Where clients send names at random, all are made again now and then.
+MOST_BYTES: Final = 1_000_000
+# Beside names and pattern: the key, which may hold a Connection, the objects, their places.
+_ENTRY_BYTES: Final = 800
 
 _Key = TypeVar("_Key", bound=Hashable)
 _Value = TypeVar("_Value")
@@ -67,10 +71,10 @@ class Usual:
         self.cookie: Final = cookie
 
 
-def remember(known: dict[_Key, _Value], key: _Key, names: FieldNames, value: _Value) -> _Value:
-    """`value`, kept for the next head with these `names` where there will be one."""
+def remember(
+    known: Memo[_Key, _Value], key: _Key, value: _Value, names: FieldNames, lines: Lines
+) -> _Value:
+    """`value`, kept for the next head with these `names` and `lines` where there will be one."""
     if names.is_shared:
-        if len(known) >= _MOST_REMEMBERED:
-            known.clear()
-        known[key] = value
+        known.keep(key, value, names.kept_bytes + len(lines.pattern) + _ENTRY_BYTES)
     return value

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from sidecar.authorize.permit import Permit
-from sidecar.forward.lines import PLAIN_CONNECTION, Lines, Usual, remember
+from sidecar.cache.memo import Memo
+from sidecar.forward.lines import MOST_BYTES, PLAIN_CONNECTION, Lines, Usual, remember
 from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.peer import Peer
 from sidecar.parse.fields import HOP_BY_HOP, OVERRIDES, normal_name, tokens
@@ -71,8 +72,8 @@ class RequestFields:
             *filter(None, (identity.user, identity.tenant, identity.roles)),
         ]  # fmt: skip
         self._dropped = HOP_BY_HOP | OVERRIDES | {normal_name(name.encode()) for name in written}
-        self._lines: dict[_Kind, Lines] = {}
-        self._usual: dict[_UsualKind, Usual] = {}
+        self._lines = Memo[_Kind, Lines](MOST_BYTES)
+        self._usual = Memo[_UsualKind, Usual](MOST_BYTES)
         self._cookie = (
             re.compile(rb"(?:^|;)[ \t]*" + re.escape(cookie.encode()) + rb"[ \t]*=[^;]*")
             if cookie
@@ -147,7 +148,8 @@ class RequestFields:
         if self._cookie is not None and not keeps_credential:
             cookie = names.places.get(b"cookie", -1)
         lines = self._choose((names, b"", _NOWHERE, keeps_credential, is_trusted))
-        return remember(self._usual, kind, names, Usual(lines, connection, cookie))
+        usual = Usual(lines, connection, cookie)
+        return remember(self._usual, kind, usual, names, lines)
 
     def _may_be_ours(self, cookie: bytes) -> bool:
         return not cookie or self._cookie_name in cookie
@@ -184,7 +186,7 @@ class RequestFields:
         lines = Lines(names, going)
         if len(connection) > _LONGEST_CONNECTION:
             return lines
-        return remember(self._lines, kind, names, lines)
+        return remember(self._lines, kind, lines, names, lines)
 
     def _without_our_cookie(self, head: RequestHead) -> tuple[Sequence[bytes], tuple[int, ...]]:
         """The values of all fields, and the places of those Cookies of which nothing is left."""

@@ -3,8 +3,9 @@
 from http import HTTPStatus
 from typing import Final
 
+from sidecar.cache.memo import Memo
 from sidecar.forward.in_process import IN_PROCESS
-from sidecar.forward.lines import PLAIN_CONNECTION, Lines, Usual, remember
+from sidecar.forward.lines import MOST_BYTES, PLAIN_CONNECTION, Lines, Usual, remember
 from sidecar.model.head import FieldNames, RequestHead
 from sidecar.model.route import Route
 from sidecar.parse.fields import HOP_BY_HOP, tokens
@@ -44,8 +45,8 @@ class ResponseFields:
         self._dropped = HOP_BY_HOP | {request_id.lower().encode()}
         self._dropped_with_cors = self._dropped | CORS_FIELDS
         self._cookie = cookie.encode()
-        self._lines: dict[_Kind, Lines] = {}
-        self._usual: dict[_UsualKind, Usual] = {}
+        self._lines = Memo[_Kind, Lines](MOST_BYTES)
+        self._usual = Memo[_UsualKind, Usual](MOST_BYTES)
 
     def compose(
         self,
@@ -105,7 +106,8 @@ class ResponseFields:
         if self._cookie and not is_inner:
             cookie = names.places.get(b"set-cookie", -1)
         lines = self._choose((names, b"", _NOWHERE, has_cors, is_inner))
-        return remember(self._usual, kind, names, Usual(lines, connection, cookie))
+        usual = Usual(lines, connection, cookie)
+        return remember(self._usual, kind, usual, names, lines)
 
     def _find_unusual(self, answer: ResponseHead, kind: _UsualKind) -> Lines:
         """The lines, where values may change which go on."""
@@ -131,7 +133,7 @@ class ResponseFields:
         lines = Lines(names, [place for place in going if place not in ours])
         if len(connection) > _LONGEST_CONNECTION:
             return lines
-        return remember(self._lines, kind, names, lines)
+        return remember(self._lines, kind, lines, names, lines)
 
     def _places_of_our_cookie(self, answer: ResponseHead) -> tuple[int, ...]:
         """Places of fields by which the upstream would set it."""

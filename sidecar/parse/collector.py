@@ -3,11 +3,12 @@
 from operator import itemgetter
 from typing import Final
 
+from sidecar.cache.memo import Memo
 from sidecar.model.head import FieldNames, Fields
 
-# Kinds of heads that are remembered, and how large they may be: about 3 KB each, mostly. Whoever
-# sends names at random makes all of them be learned again now and then (10 µs), and no more.
-_MOST_REMEMBERED: Final = 512
+# Names of heads that are remembered: 2 to 5 KB for each kind in use. Whoever sends names at random
+# makes all of them be learned again now and then (10 µs), and no more.
+_MOST_BYTES: Final = 1_000_000
 _MOST_NAMES: Final = 64
 _LONGEST_NAMES: Final = 2048
 
@@ -24,7 +25,7 @@ class FieldCollector:
     def __init__(self) -> None:
         self._received: Final[list[bytes]] = []
         self._values: Final[list[bytes]] = []
-        self._remembered: Final[dict[tuple[bytes, ...], FieldNames]] = {}
+        self._remembered: Final = Memo[tuple[bytes, ...], FieldNames](_MOST_BYTES)
         add, keep = self._received.append, self._values.append
 
         def on_header(name: bytes, value: bytes) -> None:
@@ -56,8 +57,6 @@ class FieldCollector:
     def _learn(self, received: tuple[bytes, ...]) -> FieldNames:
         if len(received) > _MOST_NAMES or sum(map(len, received)) > _LONGEST_NAMES:
             return FieldNames(received)
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            self._remembered.clear()
         names = FieldNames(received, is_shared=True)
-        self._remembered[received] = names
+        self._remembered.keep(received, names, names.kept_bytes)
         return names

@@ -1,6 +1,7 @@
 """What goes upstream is what the rules say of each field, however often such heads came before."""
 
 import re
+import tracemalloc
 from typing import Final
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.authorize.permit import SEAL, Permit
-from sidecar.forward import lines
+from sidecar.forward import request_fields
 from sidecar.forward.request_fields import RequestFields
 from sidecar.model.head import RequestHead
 from sidecar.model.peer import Peer
@@ -122,9 +123,28 @@ def test_heads_that_nobody_else_has_are_not_remembered() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(request_fields, "MOST_BYTES", 10_000)
     fields = RequestFields(Identity(), Forwarded(), "")
     for number in range(10):
         head = read([("Connection", f"x{number}"), (f"X{number}", "a"), ("Y", "b")])
         assert written(fields, head, keeps=False, trusted=False) == ["Y: b"]
-        assert len(fields._lines) <= 3  # what it keeps cannot be asked
+        assert len(fields._lines) <= 4  # what it keeps cannot be asked
+
+
+def test_names_at_random_take_little_memory() -> None:
+    """As many and as long as are remembered: kinds are not counted, but what they take."""
+    reader = RequestReader(target_bytes=100, most_fields=100)
+    fields = RequestFields(Identity(), Forwarded(), "s")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(600):
+            names = [f"{number:05}-{place:02}-{'x' * 20}" for place in range(58)]
+            raw = "".join(f"{name}: v\r\n" for name in names)
+            head = reader.read(f"GET / HTTP/1.1\r\nHost: h\r\n{raw}\r\n".encode())
+            assert isinstance(head, RequestHead)
+            assert len(written(fields, head, keeps=False, trusted=False)) == len(names)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 3_000_000

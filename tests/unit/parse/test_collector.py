@@ -63,7 +63,7 @@ def test_names_that_are_too_many_or_too_long_are_not_remembered(
 
 
 def test_random_names_take_a_bounded_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "_MOST_REMEMBERED", 3)
+    monkeypatch.setattr(collector, "_MOST_BYTES", 3_000)
     reader = RequestReader(target_bytes=100, most_fields=50)
     for number in range(20):
         assert read(reader, [(f"N{number}", "x")]).value(b"n%d" % number) == b"x"
