@@ -8,7 +8,7 @@ decoded is the same: arrays are parted where their elements end, and these are d
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -57,9 +57,27 @@ _rules: Final = msgspec.msgpack.Decoder(list[Rule])
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
+class Unread(NamedTuple):
+    """A value that takes long to decode: in turns, of which others decide how long they are."""
+
+    key: bytes
+    need: StoreNeed
+    blob: bytes
+    head: Head
+
+    async def read(self) -> StoreFact | None:
+        """As `keyspace.decode_fact`."""
+        return await decode_in_turns(*self)
+
+
+def is_large(need: StoreNeed, blob: bytes) -> bool:
+    """Whether `blob` takes long to decode."""
+    return isinstance(need, RolesNeed) and size_of(blob) > AT_ONCE_BYTES
+
+
 async def decode_in_turns(key: bytes, need: StoreNeed, blob: bytes, head: Head) -> StoreFact | None:
     """As `keyspace.decode_fact`; others have their turns meanwhile where that takes long."""
-    if not isinstance(need, RolesNeed) or size_of(blob) <= AT_ONCE_BYTES:
+    if not is_large(need, blob):
         return decode_fact(key, need, blob, head)
     envelope = unpack(key, blob, head)
     if envelope is None:

@@ -151,8 +151,11 @@ class Levels:
         """What Redis has of `needs`, in their order; nothing when it is away."""
         if self.redis is None or not needs:
             return [None] * len(needs)
-        looks = await self._look(self.redis, needs, self._redis_seconds)
-        return [look.fact for look in looks]
+        looks = [
+            await self._read(look)
+            for look in await self._look(self.redis, needs, self._redis_seconds)
+        ]
+        return [self._trusted(need, look).fact for need, look in zip(needs, looks, strict=True)]
 
     async def _ask_redis(self, readings: Sequence[Reading]) -> None:
         """Ends what Redis knows; PostgreSQL is asked for the rest."""
@@ -171,14 +174,22 @@ class Levels:
         # Half of what is left, so that one that hangs leaves as much to PostgreSQL.
         seconds = (min(reading.until for reading in asked) - now) / 2
         looks = await self._look(redis, [reading.need for reading in asked], seconds)
-        for reading, look in zip(asked, looks, strict=True):
-            if reading.is_over:
-                continue
-            if look.fact is None:
-                reading.head = look.head
-                self._primary_batches.add(reading)
-            else:
-                reading.land(Loaded(look.fact, Tier.REDIS))
+        # What takes long to decode comes last, and keeps nobody else waiting.
+        for reading, look in sorted(
+            zip(asked, looks, strict=True), key=lambda each: each[1].unread is not None
+        ):
+            if look.unread is None or not reading.is_over:
+                self._land(reading, await self._read(look))
+
+    def _land(self, reading: Reading, look: Look) -> None:
+        if reading.is_over:
+            return
+        look = self._trusted(reading.need, look)
+        if look.fact is None:
+            reading.head = look.head
+            self._primary_batches.add(reading)
+        else:
+            reading.land(Loaded(look.fact, Tier.REDIS))
 
     async def _ask_primary(self, readings: Sequence[Reading]) -> None:
         """Ends all of `readings`, and fills Redis."""
@@ -232,7 +243,11 @@ class Levels:
     async def _look(
         self, redis: RedisCache, needs: Sequence[StoreNeed], seconds: float
     ) -> list[Look]:
-        """Redis is an accelerator: whatever goes wrong with it is a miss."""
+        """Redis is an accelerator: whatever goes wrong with it is a miss.
+
+        What has to be read of the answer takes the loop's time, not Redis's: `_read` is not
+        bounded by `seconds`.
+        """
         try:
             async with asyncio.timeout(seconds):
                 looks = (
@@ -244,7 +259,11 @@ class Levels:
             self._is_silent = True
             return [Look(None, None)] * len(needs)
         self._is_silent = False
-        return [self._trusted(need, look) for need, look in zip(needs, looks, strict=True)]
+        return looks
+
+    @staticmethod
+    async def _read(look: Look) -> Look:
+        return look if look.unread is None else Look(await look.unread.read(), look.head)
 
     def _trusted(self, need: StoreNeed, look: Look) -> Look:
         """What Redis had, unless news has been applied here that Redis did not know then.

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple
 
+from sidecar.sync.in_turns import Unread
 from sidecar.sync.keyspace import Head, StoreFact
 
 
@@ -49,10 +50,17 @@ class Life(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a read found: the fact, if there, and the head a fill must carry, if it is known."""
+    """What a read found.
+
+    Attributes:
+        fact: if it is there and was decoded.
+        head: that a fill must carry, if it is known.
+        unread: the fact, where decoding it takes longer than a question to Redis may.
+    """
 
     fact: StoreFact | None
     head: Head | None
+    unread: Unread | None = None
 
 
 def head_of(fields: list[bytes] | None) -> Head | None:

@@ -8,8 +8,8 @@ from redis.exceptions import RedisError
 from sidecar.model.need import StoreNeed, shard_of_need
 from sidecar.settings.schema import Redis
 from sidecar.sync import scripts
-from sidecar.sync.in_turns import decode_in_turns, encode_in_turns
-from sidecar.sync.keyspace import Head, StoreFact
+from sidecar.sync.in_turns import Unread, encode_in_turns, is_large
+from sidecar.sync.keyspace import Head, StoreFact, decode_fact
 from sidecar.sync.redis_answers import Filling, Life, Look, Outcome, Told, head_of
 from sidecar.sync.redis_calls import ShardCall
 from sidecar.sync.redis_client import RedisClient, open_client
@@ -54,14 +54,14 @@ class RedisCache(RedisShards):
         self._seconds = max(1, round(entry_seconds))
 
     async def look(self, need: StoreNeed) -> Look:
-        """Reads a fact together with the head of its shard."""
+        """Reads a fact together with the head of its shard; a large one is left `unread`."""
         key, shard = self.keys.value(need), shard_of_need(need)
         call = ShardCall(shard, [self.keys.head(shard), key])
         fields, blob = await self._calls.call(_READ, call)
         head = head_of(fields)
         if head is None or blob is None:
             return Look(None, head)
-        return Look(await decode_in_turns(key, need, blob, head), head)
+        return _look(key, need, blob, head)
 
     async def look_many(self, needs: Sequence[StoreNeed]) -> list[Look]:
         """As `look`, for some hundreds of needs in one round trip; in their order."""
@@ -81,10 +81,7 @@ class RedisCache(RedisShards):
             if head is None:
                 continue
             for (place, need), key, blob in zip(batch, keys, blobs, strict=True):
-                fact = None
-                if blob is not None:
-                    fact = await decode_in_turns(key, need, blob, head)
-                looks[place] = Look(fact, head)
+                looks[place] = Look(None, head) if blob is None else _look(key, need, blob, head)
         return looks
 
     async def fill(self, need: StoreNeed, fact: StoreFact, head: Head) -> Filling:
@@ -144,6 +141,12 @@ class RedisCache(RedisShards):
         async with self._calls.node(shard) as node:
             found: Any = await node.client.zrevrange(self.keys.used(shard), 0, most - 1)
         return list(found)
+
+
+def _look(key: bytes, need: StoreNeed, blob: bytes, head: Head) -> Look:
+    if is_large(need, blob):
+        return Look(None, head, Unread(key, need, blob, head))
+    return Look(decode_fact(key, need, blob, head), head)
 
 
 def _batches(
