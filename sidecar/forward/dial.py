@@ -15,6 +15,7 @@ _LOG: Final = logging.getLogger(__name__)
 # Each failed connection is counted; the log says why, not how often.
 _LOG_AGAIN_SECONDS: Final = 10.0
 # Connections mostly end by a reset. Where not, the upstream need not be waited for.
+_AFTERWARDS_SECONDS: Final = 1.0
 _SHUTDOWN_SECONDS: Final = 1.0
 
 
@@ -69,7 +70,8 @@ class Dialler:
                 address.port,
                 ssl=tls.context,
                 server_hostname=self._server_name,
-                ssl_handshake_timeout=self._settings.connect_seconds,
+                # Longer than the pool's own deadline for all of it, which is told as one.
+                ssl_handshake_timeout=self._settings.connect_seconds + _AFTERWARDS_SECONDS,
                 ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
             )
         except ssl.SSLError as error:
