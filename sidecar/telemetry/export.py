@@ -33,6 +33,7 @@ from sidecar.clock import stopwatch
 from sidecar.settings.schema import Tracing
 from sidecar.telemetry import names, spans
 from sidecar.telemetry.context import RANDOM, SAMPLED
+from sidecar.telemetry.deadline import bound_answers
 
 _LOG: Final = logging.getLogger(__name__)
 # 5 ms of encoding, which is what the interpreter lets a thread run for when others wait.
@@ -70,6 +71,7 @@ class _Calls(requests.Session):
     def __init__(self, fields: Mapping[str, str], ca: str | None) -> None:
         super().__init__()
         self.trust_env = False
+        bound_answers(self)
         self.fault = ""
         self.rejected = 0
         self._fields = {**fields, "Content-Type": _CONTENT_TYPE}

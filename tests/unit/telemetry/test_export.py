@@ -135,6 +135,31 @@ async def test_losses_are_told_once_a_minute(
     await closed(made)
 
 
+async def test_an_answer_that_drips_is_lost_in_time(told: Collector) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+        try:
+            while not writer.is_closing():
+                writer.write(b"\0")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    told.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/traces"
+    made = exporter(told, timeout_seconds=0.3)
+    made.add([SPAN])
+    async with asyncio.timeout(20):
+        while not made.counts["failed"]:
+            await asyncio.sleep(0.01)
+    assert await closed(made)
+    server.close()
+
+
 async def test_an_endless_answer_is_not_read(told: Collector) -> None:
     """A server that is none: it sends octets for ever."""
 
