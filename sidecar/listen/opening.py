@@ -9,7 +9,8 @@ import ssl
 from collections import Counter
 from typing import Any, Final
 
-from sidecar.forward.tls import TlsFiles, bound_buffers
+from sidecar.forward.tls import TlsFiles
+from sidecar.forward.tls_transport import accept_tls
 from sidecar.listen.downstream import Downstream
 from sidecar.listen.server import SidecarServer
 from sidecar.listen.trust import TrustedPeers, plain_address
@@ -83,15 +84,12 @@ class Opening:
             return
         deadlines = self._server.deadlines
         downstream.belief = self._server.belief
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: downstream,
+        await accept_tls(
             sock,
-            ssl=self._tls.context,
-            ssl_handshake_timeout=deadlines.handshake_seconds,
-            ssl_shutdown_timeout=deadlines.tls_shutdown_seconds,
+            self._tls.context,
+            lambda: downstream,
+            shutdown_seconds=deadlines.tls_shutdown_seconds,
         )
-        if not transport.is_closing():
-            bound_buffers(transport)
 
     @staticmethod
     async def _origin(proxies: TrustedPeers, sock: socket.socket, peer: Any) -> Origin:
@@ -111,7 +109,7 @@ def _cause(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, ssl.SSLError):
-        return "tls"
+        return "reset" if isinstance(error, ssl.SSLEOFError) else "tls"
     if isinstance(error, OSError):
         return "reset"
     return "proxy-malformed" if isinstance(error, ProxyMalformedError) else "proxy-untrusted"
