@@ -249,7 +249,7 @@ class TlsTransport(asyncio.Transport):
 
         To close at once would reset what is still on its way to a peer that is sending.
         """
-        if self._is_shut:
+        if self._is_shut or self._sock.fileno() < 0:
             return
         try:
             self._sock.unwrap()

@@ -261,7 +261,7 @@ class Stubborn:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.wants = [ssl.SSLWantWriteError(), ssl.SSLWantReadError()]
+        self.wants: list[OSError] = [ssl.SSLWantWriteError(), ssl.SSLWantReadError()]
         self.end_wants: list[OSError] = [ssl.SSLWantWriteError()]
         self.ends = 0
 
@@ -304,6 +304,24 @@ async def test_what_tls_wants_to_say_itself_goes_first() -> None:
         theirs.close()
         await server.is_lost.wait()
         assert server.error is None
+
+
+async def test_a_connection_lost_while_tls_wants_to_say_something() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, what: told.append(what))
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        stubborn: Any = Stubborn(ours)
+        stubborn.wants[1] = ConnectionResetError()
+        server = Server()
+        transport = TlsTransport(stubborn, shutdown_seconds=1.0)
+        transport.start(server)
+        transport._read()
+        transport._write()
+        await server.is_lost.wait()
+        assert isinstance(server.error, ConnectionResetError)
+        assert (stubborn.ends, told) == (0, [])
 
 
 async def test_a_peer_that_is_gone_is_noticed_by_a_write(context: ssl.SSLContext) -> None:
